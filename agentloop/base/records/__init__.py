@@ -1,0 +1,67 @@
+"""The nouns. One file each; all of them can be imported from here."""
+
+from agentloop.base.records.dataset import Dataset, Funnel, jsonl
+from agentloop.base.records.example import (
+    DPOExample,
+    Example,
+    Refusal,
+    Refused,
+    RFTExample,
+    SFTExample,
+)
+from agentloop.base.records.fault import Fault, faults
+from agentloop.base.records.feedback import Judged, Opinion, Outcome, Settled, Source
+from agentloop.base.records.job import Event, Job, Plan, State
+from agentloop.base.records.message import Function, Message, ToolCall
+from agentloop.base.records.record import Json, Record, Score, Time, new_id, now
+from agentloop.base.records.row import Method, Row
+from agentloop.base.records.trace import Api, Call, Span, SpanKind, Trace, Usage
+from agentloop.base.records.trial import Interval, Pairs, Tally, Trial, Verdict
+from agentloop.base.records.version import AliasMove, Version
+
+__all__ = [
+    "AliasMove",
+    "Api",
+    "Call",
+    "DPOExample",
+    "Dataset",
+    "Event",
+    "Example",
+    "Fault",
+    "Function",
+    "Funnel",
+    "Interval",
+    "Job",
+    "Json",
+    "Judged",
+    "Message",
+    "Method",
+    "Opinion",
+    "Outcome",
+    "Pairs",
+    "Plan",
+    "RFTExample",
+    "Record",
+    "Refusal",
+    "Refused",
+    "Row",
+    "SFTExample",
+    "Score",
+    "Settled",
+    "Source",
+    "Span",
+    "SpanKind",
+    "State",
+    "Tally",
+    "Time",
+    "ToolCall",
+    "Trace",
+    "Trial",
+    "Usage",
+    "Verdict",
+    "Version",
+    "faults",
+    "jsonl",
+    "new_id",
+    "now",
+]

@@ -1,0 +1,20 @@
+"""The memory of the loop: all SQL is in here, behind `Store` and `Writer`."""
+
+from agentloop.base.store.batch import Storable
+from agentloop.base.store.ledger import Ledger, Lineage
+from agentloop.base.store.live import Live, Serving
+from agentloop.base.store.store import Fork, Names, Store
+from agentloop.base.store.writer import Writer, recover
+
+__all__ = [
+    "Fork",
+    "Ledger",
+    "Lineage",
+    "Live",
+    "Names",
+    "Serving",
+    "Storable",
+    "Store",
+    "Writer",
+    "recover",
+]

@@ -1,0 +1,282 @@
+"""The database behind the store: opening, migrating, transactions, and errors in our words."""
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from agentloop.base.errors import (
+    AgentloopError,
+    ConfigError,
+    RecordError,
+    StoreBusy,
+    StoreError,
+    StoreSchema,
+)
+from agentloop.base.store.tables import metadata
+
+REVISION = "0001"
+"""The schema this release reads and writes: the newest file in `migrations/versions`."""
+
+BUSY_SECONDS = 10.0
+"""How long one waits for another (a writer, a server that does not answer) before `StoreBusy`."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Database:
+    """One database, opened by its SQLAlchemy URL and brought to the present schema.
+
+    Args:
+        url: `sqlite:///path/to/file.db`, `sqlite://` (in memory) or `postgresql+psycopg://…`.
+        create: make a database that is not there yet; otherwise it is an error.
+        busy_seconds: how long to wait for somebody else who holds it.
+
+    Raises:
+        ConfigError: the URL cannot be read, or its driver is not installed.
+        StoreError: nothing is there, or nothing can be opened there.
+        StoreSchema: it was written by a newer release, or not by agentloop.
+    """
+
+    def __init__(
+        self, url: str, *, create: bool = True, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        parsed = _parse(url)
+        self.name = parsed.render_as_string(hide_password=True)
+        self._lite = parsed.get_backend_name() == "sqlite"
+        if self._lite:
+            parsed = _find_file(parsed, create=create)
+        self._engine = _engine(parsed, busy_seconds)
+        try:
+            with self.speaking():
+                self._migrate(create=create)
+        except AgentloopError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give every connection back. The database can be opened again."""
+        self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """Leave the connections to the process that made them."""
+        self._engine.dispose(close=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database and changes nothing."""
+        one_state = {} if self._lite else {"isolation_level": "REPEATABLE READ"}
+        with self.speaking(), self._engine.connect().execution_options(**one_state) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is committed whole at the end, or not at all."""
+        with (
+            self.speaking(),
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Insert those of `rows` whose key is not there yet."""
+        if rows:
+            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+
+    def upsert(
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Rows,
+        *,
+        keep: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Insert `rows`; where a key is there already, put the new values in its place.
+
+        Args:
+            keep: column -> what makes its value from the new row, where that is not simply the
+                new one.
+        """
+        if not rows:
+            return
+        insert = self._insert(table)
+        keys = [column.name for column in table.primary_key]
+        values = {c.name: insert.excluded[c.name] for c in table.c if c.name not in keys}
+        for name, make in (keep or {}).items():
+            values[name] = make(insert.excluded)
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
+
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """The one place where the database's errors become ours."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise _translated(error, self.name) from error
+        except PoolTimeout as error:
+            raise StoreBusy(f"{self.name}: too many at once; try again in a moment") from error
+
+    def _insert(self, table: Table) -> Any:
+        return sqlite.insert(table) if self._lite else postgresql.insert(table)
+
+    def _migrate(self, *, create: bool) -> None:
+        if self._revision(create=create) == REVISION:
+            return
+        from agentloop.base.store.migrations import upgrade
+
+        with self.write() as connection:
+            if not self._lite:  # on SQLite the transaction itself is the lock
+                connection.execute(text("SELECT pg_advisory_xact_lock(7305137)"))
+            upgrade(connection)
+
+    def _revision(self, *, create: bool) -> str | None:
+        """The schema that is there, None when there is none; an error when it is not for us."""
+        with self._engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            known = "alembic_version" in there
+            query = text("SELECT version_num FROM alembic_version")
+            found = str(connection.execute(query).scalar() or "") if known else ""
+        ours = there & metadata.tables.keys()
+        if (found and not ours) or (ours and not found):
+            raise StoreSchema(
+                f"{self.name} holds tables of something else ({', '.join(sorted(there)[:3])}); "
+                "give agentloop a database of its own"
+            )
+        if found and not (found.isdigit() and found <= REVISION):
+            raise StoreSchema(
+                f"{self.name} has schema {found}, this agentloop reads {REVISION}; "
+                "install the newer agentloop that wrote it, or use another store"
+            )
+        if not found and not create:
+            raise StoreError(f"{self.name} is empty; {WAY_IN}")
+        return found or None
+
+
+WAY_IN = (
+    "run an agent with `loop.run` or `agentloop import FILE` to fill one, or name another "
+    "with --store or AGENTLOOP_DATABASE_URL"
+)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise ConfigError(
+            f"{_without_password(url)!r} is no database URL; e.g. sqlite:///traces/loop.db or "
+            "postgresql+psycopg://user@host/name"
+        ) from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigError(f"{parsed.get_backend_name()!r} is no store; use sqlite or postgresql")
+    return parsed
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r":[^:@/]*@", ":***@", url)
+
+
+def _find_file(url: URL, *, create: bool) -> URL:
+    """The URL with SQLite's file by its whole path, so that it stays the same file wherever the
+    process goes; a clear error when it cannot be there."""
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        return url
+    file = Path(url.database).absolute()
+    try:
+        if not create and not file.exists():
+            raise StoreError(f"there is no store at {url.database}; {WAY_IN}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"there can be no store at {file}: {error.strerror}") from error
+    return url.set(database=str(file))
+
+
+def _engine(url: URL, busy_seconds: float) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        try:
+            engine = create_engine(
+                url, pool_pre_ping=True, connect_args={"connect_timeout": int(BUSY_SECONDS)}
+            )
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the driver {error.name!r} is not installed; install the extra `postgres`"
+            ) from error
+        event.listen(engine, "connect", _prepare_postgres(busy_seconds))
+        return engine
+    options: dict[str, Any] = {}
+    if not url.database or url.database == ":memory:":
+        # The database is in its connection: one for all, and one at a time.
+        options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    engine = create_engine(
+        url, connect_args={"timeout": busy_seconds, "check_same_thread": False}, **options
+    )
+    event.listen(engine, "connect", _prepare_sqlite(busy_seconds))
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_postgres(busy_seconds: float) -> Any:
+    def prepare(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{busy_seconds:.3f}s'")
+        connection.commit()
+
+    return prepare
+
+
+def _prepare_sqlite(busy_seconds: float) -> Any:
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        """On each new connection: check foreign keys, and let readers and a writer coexist."""
+        connection.isolation_level = None  # the driver's own BEGIN comes too late: _begin_sqlite
+        connection.execute("PRAGMA foreign_keys = ON")
+        until = monotonic() + busy_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                # Two processes that open a new file at once: here SQLite does not wait by itself.
+                if "locked" not in str(error) or monotonic() > until:
+                    raise
+                sleep(0.02)
+        # A commit is acknowledged when it is on disk, so that not even a power cut takes it back.
+        connection.execute("PRAGMA synchronous = FULL")
+
+    return prepare
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes the lock at once and waits for it; one that took it half-way would fail."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _translated(error: DBAPIError, name: str) -> AgentloopError:
+    said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else str(error)
+    low = said.lower()
+    if any(word in low for word in ("locked", "busy", "deadlock", "lock timeout", "serialize")):
+        return StoreBusy(f"{name} is locked by somebody else; try again in a moment")
+    if any(word in low for word in ("disk is full", "no space left", "disk full")):
+        return StoreError(f"no space left for {name}: nothing was stored; make room, try again")
+    if "disk i/o" in low:
+        return StoreError(f"the disk under {name} fails or is full: nothing was stored")
+    if "readonly" in low or "read-only" in low:
+        return StoreError(f"{name} may not be written here: {said}")
+    if "not a database" in low or "malformed" in low:
+        return StoreError(f"{name} is damaged, or no SQLite database: {said}")
+    if "unable to open" in low:
+        return StoreError(f"{name} cannot be opened: check that the path may be read and written")
+    if "index row" in low or "string or blob too big" in low:
+        return RecordError(f"nothing stored: an id, a name or a text is too long ({said})")
+    return StoreError(f"{name}: {said}")

@@ -1,0 +1,246 @@
+"""The store: records in, records out. No caller ever sees a row, a session or SQL."""
+
+import json
+from collections.abc import Container, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from threading import Lock
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import ColumnElement, Connection, Select, case, distinct, exists, func, select
+from sqlalchemy.exc import IntegrityError
+
+from agentloop.base.errors import NotFound, RecordError, StoreError
+from agentloop.base.records import Judged, Trace
+from agentloop.base.store import tables as t
+from agentloop.base.store.batch import Batch, Storable
+from agentloop.base.store.database import BUSY_SECONDS, Database
+from agentloop.base.store.ledger import Ledger
+from agentloop.base.store.reading import PAGE, load
+
+REMEMBERED = 100_000
+"""Nodes that are known to be stored, at most: 15 MB."""
+
+
+class Fork(NamedTuple):
+    """One context, and every call that answered it."""
+
+    node: str
+    branches: tuple[tuple[str, Judged], ...]
+    """Call id, and the trace that it is a call of; in the order the traces began."""
+
+
+class Names(NamedTuple):
+    """What has been recorded under a name of the application's own."""
+
+    agents: tuple[str, ...]
+    outcomes: tuple[str, ...]
+
+
+class Store:
+    """Traces with all that was said about them; `ledger` has what was made from them.
+
+    Opened with a SQLAlchemy URL, closed by `close` or `with`. Safe to use from several threads
+    and processes at once. Raises what `Database` raises.
+    """
+
+    def __init__(
+        self, url: str, *, create: bool = True, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        self._database = Database(url, create=create, busy_seconds=busy_seconds)
+        self._known: dict[str, None] = {}
+        self._lock = Lock()  # guards `_known`: the writer's thread and callers store at once
+        self.name = self._database.name
+        self.ledger = Ledger(self._database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def after_fork(self) -> None:
+        """To be called in a forked process before anything else: it has its parent's connections,
+        and must not use them."""
+        self._lock = Lock()
+        self._database.after_fork()
+
+    # ------------------------------------------------------------------ records in
+
+    def put(self, *records: Storable) -> None:
+        """Write all of `records` in one transaction, or none of them.
+
+        Every write is an upsert by id: a record that comes twice is stored once, and of two with
+        one id the later one stays. A trace may be written again when it has ended.
+
+        Raises:
+            RecordError: feedback or a call names a trace or a call that is not stored.
+        """
+        try:
+            self._put(records, self._known)
+        except StoreError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            # Somebody has erased nodes that this process knew to be stored: send all of them.
+            with self._lock:
+                self._known.clear()
+            self._put(records, ())
+
+    def _put(self, records: Iterable[Storable], known: Container[str]) -> None:
+        batch = Batch(known)
+        for record in records:
+            batch.take(record)
+        with self._database.write() as connection:
+            self._refuse_strangers(connection, batch)
+            batch.write(connection, self._database)
+        self._remember(batch.nodes)
+
+    def _remember(self, nodes: Iterable[str]) -> None:
+        """Nodes that are stored need not be sent again: each call brings its whole context."""
+        with self._lock:
+            self._known |= dict.fromkeys(nodes)
+            for node in list(islice(self._known, max(0, len(self._known) - REMEMBERED))):
+                del self._known[node]
+
+    def _refuse_strangers(self, connection: Connection, batch: Batch) -> None:
+        for column, wanted, what in (
+            (t.trace.c.id, batch.wanted_traces(), "trace"),
+            (t.call.c.id, batch.wanted_calls(), "call"),
+        ):
+            if wanted:
+                found = set(connection.scalars(select(column).where(column.in_(wanted))))
+                if missing := sorted(wanted - found):
+                    raise RecordError(f"nothing stored: there is no {what} {missing[0]!r}")
+
+    # ------------------------------------------------------------------ records out
+
+    def trace(self, trace_id: str) -> Trace:
+        """The trace with that id, calls, spans and all.
+
+        Raises:
+            NotFound: no trace has that id.
+        """
+        return self.judged(trace_id).trace
+
+    def judged(self, trace_id: str) -> Judged:
+        """The trace with that id and everything said about it, not yet settled.
+
+        Raises:
+            NotFound: no trace has that id.
+        """
+        with self._database.read() as connection:
+            found = load(connection, [trace_id])
+        if not found:
+            raise NotFound(f"no trace {trace_id!r}; `agentloop traces list` shows what there is")
+        return found[trace_id]
+
+    def origins(self, ids: Sequence[str]) -> dict[str, str]:
+        """Where the traces of these ids came from (`sdk`, or a format), those that are there."""
+        asked = select(t.trace.c.id, t.trace.c.body).where(t.trace.c.id.in_(ids))
+        with self._database.read() as connection:
+            rows = connection.execute(asked).all()
+        return {row.id: json.loads(row.body)["source"] for row in rows}
+
+    def all_judged(
+        self,
+        *,
+        agents: Sequence[str] | None = None,
+        since: datetime | None = None,
+        trial: str | None = None,
+        held_out: bool | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Judged]:
+        """Traces with everything said about them, oldest first, `PAGE` in memory at a time.
+
+        Args:
+            agents: only traces in which one of these agents made a call.
+            trial: only traces that were assigned to an arm of this trial.
+            held_out: only traces that were (or were not) run to measure with.
+        """
+        conditions: list[ColumnElement[bool]] = []
+        if agents is not None:
+            asked = t.call.c.agent.in_(agents)
+            conditions.append(exists().where(t.call.c.trace_id == t.trace.c.id, asked))
+        if since is not None:
+            conditions.append(t.trace.c.started_at >= since)
+        if trial is not None:
+            conditions.append(t.trace.c.trial == trial)
+        if held_out is not None:
+            conditions.append(t.trace.c.held_out == held_out)
+        order = [t.trace.c.started_at, t.trace.c.id]
+        ids = select(t.trace.c.id).where(*conditions).limit(limit)
+        ids = ids.order_by(*[c.desc() for c in order] if newest_first else order)
+        for page in self._pages(ids):
+            yield from page
+
+    def forks(self, *, agents: Sequence[str]) -> Iterator[Fork]:
+        """Contexts that one of `agents` answered in more than one way, a correction being one."""
+        corrected = exists().where(t.opinion.c.call_id == t.call.c.id, t.opinion.c.node.isnot(None))
+        ways = (
+            select(t.call.c.context)
+            .join(t.trace, t.trace.c.id == t.call.c.trace_id)
+            .where(t.call.c.agent.in_(agents), ~t.trace.c.held_out, t.call.c.context.isnot(None))
+            .group_by(t.call.c.context)
+            .having(
+                (func.count(distinct(t.call.c.output)) > 1)
+                | (func.sum(case((corrected, 1), else_=0)) > 0)
+            )
+        )
+        yield from self._forks(t.call.c.context.in_(ways), agents)
+
+    def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
+        """Contexts that end with the user, and all that one of `agents` made of them."""
+        ends_with_user = select(t.node.c.id).where(t.node.c.role == "user")
+        yield from self._forks(t.call.c.context.in_(ends_with_user), agents)
+
+    def _forks(self, where: ColumnElement[bool], agents: Sequence[str]) -> Iterator[Fork]:
+        mine = t.call.c.agent.in_(agents) & ~t.trace.c.held_out
+        joined = t.call.join(t.trace, t.trace.c.id == t.call.c.trace_id)
+        contexts = (
+            select(t.call.c.context)
+            .select_from(joined)
+            .where(where, mine)
+            .group_by(t.call.c.context)
+            .order_by(func.min(t.trace.c.started_at), t.call.c.context)
+        )
+        branches = (
+            select(t.call.c.context, t.call.c.id, t.call.c.trace_id)
+            .select_from(joined)
+            .order_by(t.trace.c.started_at, t.trace.c.id, t.call.c.index)
+        )
+        with self._database.read() as connection:
+            nodes = list(connection.scalars(contexts))
+        for start in range(0, len(nodes), PAGE):
+            page: dict[str, list[tuple[str, str]]] = {n: [] for n in nodes[start : start + PAGE]}
+            with self._database.read() as connection:
+                rows = connection.execute(branches.where(mine, t.call.c.context.in_(page))).all()
+                traces = load(connection, sorted({row.trace_id for row in rows}))
+            for node, call_id, trace_id in rows:
+                page[node].append((call_id, trace_id))
+            for node, calls in page.items():
+                yield Fork(node, tuple((call, traces[trace]) for call, trace in calls))
+
+    def names(self) -> Names:
+        """Agents and outcomes that occur in the store, each sorted."""
+        with self._database.read() as connection:
+            agents = connection.scalars(select(t.call.c.agent).distinct())
+            outcomes = connection.scalars(select(t.outcome.c.name).distinct())
+            return Names(tuple(sorted(agents)), tuple(sorted(outcomes)))
+
+    def count(self) -> int:
+        """How many traces there are."""
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(t.trace)) or 0
+
+    def _pages(self, ids: Select[Any]) -> Iterator[list[Judged]]:
+        with self._database.read() as connection:
+            wanted = list(connection.scalars(ids))
+        for start in range(0, len(wanted), PAGE):
+            page = wanted[start : start + PAGE]
+            with self._database.read() as connection:
+                found = load(connection, page)
+            yield [found[id] for id in page if id in found]

@@ -1,0 +1,111 @@
+"""Traces of other origin. One file a format, one line in `FORMATS`."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from agentloop.base.errors import ConfigError, RecordError
+from agentloop.base.records import Judged
+from agentloop.base.records.message import verbatim
+from agentloop.base.store import Storable, Store
+from agentloop.capture.importers.chat import Imported, Problem, read_chat, to_chat
+
+FORMATS = {"chat": read_chat}
+"""Format -> what reads a file of it."""
+
+BATCH = 100
+"""Traces in one transaction."""
+
+
+def import_file(
+    file: Path, store: Store, *, format: str = "auto", agent: str | None = None
+) -> Iterator[Imported | Problem]:
+    """Store the traces of a file, and yield each when it is stored. A second import adds nothing.
+
+    Args:
+        format: a name in `FORMATS`; `auto` looks at the first line.
+        agent: the agent of traces that name none; by default the name of the file.
+
+    Raises:
+        ConfigError: there is no such format.
+        RecordError: the file cannot be opened, or its format cannot be told.
+    """
+    name = _told(file) if format == "auto" else format
+    if name not in FORMATS:
+        known = ", ".join(["auto", *sorted(FORMATS)])
+        raise ConfigError(f"no format {format!r}; known: {known}")
+    items = iter(FORMATS[name](file, agent=agent))
+    while batch := list(islice(items, BATCH)):
+        yield from _stored(batch, store)
+
+
+def export_file(
+    file: Path, judged: Iterable[Judged], *, agents: Sequence[str] | None = None
+) -> int:
+    """Write traces in the format `chat`, a line for each path that an agent went; how many.
+
+    Raises:
+        RecordError: the file cannot be written; an earlier one stays as it was.
+    """
+    written = 0
+    draft = file.with_name(f".{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as lines:
+            for one in judged:
+                for body in to_chat(one, agents=agents):
+                    lines.write(verbatim(body) + b"\n")
+                    written += 1
+        draft.replace(file)
+    except OSError as error:
+        raise RecordError(f"cannot write {file}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+    return written
+
+
+def _stored(items: list[Imported | Problem], store: Store) -> list[Imported | Problem]:
+    """The items, those stored that are traces. A trace that was captured here is not overwritten
+    by what somebody says of it."""
+    new = [item for item in items if isinstance(item, Imported)]
+    origins = store.origins([item.trace.id for item in new])
+    kept: list[Imported | Problem] = []
+    records: list[Storable] = []
+    for item in items:
+        if isinstance(item, Imported):
+            trace = item.trace
+            origin = origins.get(trace.id, trace.source)
+            if origin != trace.source:
+                why = f"trace {trace.id!r} is here already, from {origin!r}"
+                kept.append(Problem(item.line, why))
+                continue
+            records += [trace, *item.opinions, *item.outcomes]
+        kept.append(item)
+    if records:
+        store.put(*records)
+    return kept
+
+
+def _told(file: Path) -> str:
+    """The format of a file, by its first line."""
+    try:
+        with file.open("rb") as lines:
+            first = next((line for line in lines if line.strip()), b"")
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {error.strerror}") from error
+    try:
+        body = json.loads(first)
+    except (ValueError, RecursionError):
+        body = None
+    if isinstance(body, dict) and "messages" in body:
+        return "chat"
+    raise RecordError(
+        f"{file}: cannot tell the format from its first line; name it with --format "
+        f"({', '.join(sorted(FORMATS))})"
+    )
+
+
+__all__ = ["FORMATS", "Imported", "Problem", "export_file", "import_file", "read_chat"]

@@ -1,0 +1,19 @@
+"""Graders: OpenAI's grader JSON, run offline. What a reward is, said once, for every provider.
+
+    with compile({"type": "string_check", "operation": "like",
+                  "input": "{{sample.output_text}}", "reference": "{{item.answer}}"}) as grader:
+        grader.grade("It ships tomorrow.", {"answer": "tomorrow"}).reward    # 1.0
+
+`compile` refuses a wrong grader with one sentence; a compiled grader never raises because of the
+data it is given: what went wrong stands on the `Grade`, in OpenAI's error flags, and the reward
+is 0. Importing this module loads no similarity library and starts no process.
+
+Types: `string_check`, `text_similarity`, `python` (in a sandbox of its own) and `multi`.
+"""
+
+from agentloop.graders.engine import Grader, compile  # noqa: A004 - compile(spec), as in re
+from agentloop.graders.grade import Grade
+from agentloop.graders.sample import sample_of
+from agentloop.graders.sandbox import Limits
+
+__all__ = ["Grade", "Grader", "Limits", "compile", "sample_of"]

@@ -1,0 +1,29 @@
+"""Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`."""
+
+from agentloop.harvest.advice import Advice, advise, evidence
+from agentloop.harvest.checks import Finding, Report, check
+from agentloop.harvest.demonstrations import sft
+from agentloop.harvest.preferences import Branch, branches, dpo, parted
+from agentloop.harvest.rewards import BAND, rft
+from agentloop.harvest.rows import dataset, write
+from agentloop.harvest.selection import Condition, where
+
+__all__ = [
+    "BAND",
+    "Advice",
+    "Branch",
+    "Condition",
+    "Finding",
+    "Report",
+    "advise",
+    "branches",
+    "check",
+    "dataset",
+    "dpo",
+    "evidence",
+    "parted",
+    "rft",
+    "sft",
+    "where",
+    "write",
+]

@@ -1,0 +1,27 @@
+"""Our own provider, `agentloop local serve`: OpenAI's contract on the user's own machine."""
+
+from agentloop.base.records import Api, Method
+from agentloop.jobs.openai import OpenAI
+from agentloop.jobs.provider import Capability
+
+
+class Local(OpenAI):
+    """The local provider at `base_url`. Costs nothing; a key is needed only beyond loopback."""
+
+    name = "local"
+    api: Api = "chat"
+    capability = Capability(
+        methods=(Method.SFT, Method.DPO, Method.RFT),
+        dpo_tool_calls=True,
+        graders=("string_check", "text_similarity", "python", "multi"),
+        bills=False,
+    )
+
+    def _without_key(self) -> str:
+        return "none"
+
+    def _unreachable(self) -> str:
+        return (
+            f"the local provider does not answer at {self.base_url}; "
+            "start it with `agentloop local serve`, then try again"
+        )

@@ -1,0 +1,118 @@
+"""Plans: what a job would do and cost, and what the provider would refuse, before it exists."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agentloop.base.records import Dataset, Json, Method, Plan, Row
+from agentloop.jobs.provider import Provider
+
+KNOBS = {
+    Method.SFT: ("n_epochs", "batch_size", "learning_rate_multiplier"),
+    Method.DPO: ("n_epochs", "batch_size", "learning_rate_multiplier", "beta"),
+    Method.RFT: (
+        *("n_epochs", "batch_size", "learning_rate_multiplier", "compute_multiplier"),
+        *("eval_interval", "eval_samples", "reasoning_effort"),
+    ),
+}
+"""The hyperparameters of each method, in OpenAI's words."""
+
+BYTES_PER_TOKEN = 4
+"""A rule of thumb for English text and JSON; used where the provider's tokenizer is not here."""
+
+
+def plan(
+    dataset: Dataset,
+    at: Provider,
+    *,
+    base: str,
+    hyperparameters: Mapping[str, Any] | None = None,
+    grader: Json | None = None,
+    suffix: str | None = None,
+    seed: int | None = None,
+) -> Plan:
+    """What training `base` on `dataset` at a provider would do. Asks nobody, uploads nothing."""
+    chosen = dict(hyperparameters or {})
+    grader = grader or dataset.grader
+    tokens = sum(len(row.line.encode()) for row in dataset.rows) // BYTES_PER_TOKEN
+    epochs = chosen.get("n_epochs")
+    epochs = epochs if isinstance(epochs, int) else None
+    price = at.capability.price(base)
+    billed = epochs or expected_epochs(len(dataset.rows))
+    return Plan(
+        dataset=dataset.id,
+        dataset_sha=dataset.sha,
+        method=dataset.method,
+        provider=at.name,
+        base_model=base,
+        rows=len(dataset.rows),
+        valid_rows=len(dataset.valid),
+        tokens=tokens,
+        epochs=epochs,
+        usd=None if price is None else round(price * tokens * billed / 1e6, 4),
+        hyperparameters=chosen,
+        grader=grader if dataset.method is Method.RFT else None,
+        suffix=suffix,
+        seed=seed,
+        refusals=tuple(_refusals(dataset, at, chosen, grader)),
+        notes=(
+            *at.capability.notes,
+            f"tokens are an estimate, {BYTES_PER_TOKEN} bytes each; the job counts them exactly",
+        ),
+    )
+
+
+def expected_epochs(rows: int) -> int:
+    """How often OpenAI's `auto` goes over so many rows. Source: OpenAI's cookbook, notebook
+    Chat_finetuning_data_prep; the server may choose otherwise.
+
+    >>> [expected_epochs(rows) for rows in (10, 33, 300, 20_000)]
+    [10, 3, 3, 1]
+    """
+    if rows * 3 < 100:
+        return min(25, max(1, 100 // max(rows, 1)))
+    return max(1, 25_000 // rows) if rows * 3 > 25_000 else 3
+
+
+def _refusals(
+    dataset: Dataset, at: Provider, chosen: Mapping[str, Any], grader: Json | None
+) -> Iterator[str]:
+    can = at.capability
+    if dataset.method not in can.methods:
+        known = ", ".join(method.value for method in can.methods)
+        yield f"{at.name} does not offer {dataset.method.value}; it offers {known}"
+    if len(dataset.rows) < can.fewest_rows:
+        yield (
+            f"{len(dataset.rows)} training rows, {at.name} wants at least {can.fewest_rows}; "
+            "gather more, or lower the share of validation rows"
+        )
+    if unknown := sorted(set(chosen) - set(KNOBS[dataset.method])):
+        known = ", ".join(KNOBS[dataset.method])
+        yield f"{dataset.method.value} has no hyperparameter {unknown[0]!r}; it has {known}"
+    if dataset.method is Method.DPO and not can.dpo_tool_calls:
+        calls = sum(_has_tool_call(row) for row in dataset.rows)
+        if calls:
+            yield f"{calls} pairs compare tool calls, which {at.name} does not take"
+    if dataset.method is Method.RFT:
+        yield from _rft_refusals(dataset, at, grader)
+
+
+def _rft_refusals(dataset: Dataset, at: Provider, grader: Json | None) -> Iterator[str]:
+    if not dataset.valid:
+        yield "reinforcement wants validation rows too; raise the share of validation rows"
+    if grader is None:
+        yield "there is no grader, and the references call for none; give one with --grader"
+        return
+    parts = grader.get("graders") or {}
+    kinds = [grader.get("type"), *(p.get("type") for p in _values(parts))]
+    for kind in kinds:
+        if kind not in at.capability.graders:
+            yield f"{at.name} has no grader of type {kind!r}"
+
+
+def _values(parts: Any) -> list[Any]:
+    return list(parts.values()) if isinstance(parts, Mapping) else list(parts)
+
+
+def _has_tool_call(row: Row) -> bool:
+    outputs = (*row.body["preferred_output"], *row.body["non_preferred_output"])
+    return any(message.get("tool_calls") for message in outputs)

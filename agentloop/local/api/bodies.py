@@ -1,0 +1,180 @@
+"""What may be asked of jobs and graders. What is not here is refused, never ignored."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from agentloop.base.records import Json
+
+AUTO = "auto"
+
+
+class Body(BaseModel):
+    """A JSON object of which every key is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _number(whole: bool, low: float, high: float, *, above: bool = False) -> Callable[[Any], Any]:
+    """Reads a number between `low` and `high`, or `auto`; `above`: `low` itself is too low."""
+
+    def read(value: Any) -> Any:
+        if value is None or value == AUTO:
+            return AUTO
+        what = "an integer" if whole else "a number"
+        fits = isinstance(value, int) or (isinstance(value, float) and not whole)
+        if isinstance(value, bool) or not fits:
+            raise PydanticCustomError(
+                "wire:invalid_type", "Expected {what} or 'auto'.", {"what": what}
+            )
+        if value < low or value > high or (above and value == low):
+            raise PydanticCustomError(
+                "wire:invalid_value",
+                "Expected 'auto' or {what} {relation} {low} and <= {high}, but got {value}.",
+                {
+                    "what": what,
+                    "relation": ">" if above else ">=",
+                    "low": low,
+                    "high": high,
+                    "value": value,
+                },
+            )
+        return value
+
+    return read
+
+
+Epochs = Annotated[int | str, BeforeValidator(_number(True, 1, 50))]
+BatchSize = Annotated[int | str, BeforeValidator(_number(True, 1, 256))]
+Multiplier = Annotated[float | str, BeforeValidator(_number(False, 0, 1e6, above=True))]
+Beta = Annotated[float | str, BeforeValidator(_number(False, 0, 2, above=True))]
+Compute = Annotated[float | str, BeforeValidator(_number(False, 1e-5, 10, above=True))]
+Count = Annotated[int | str, BeforeValidator(_number(True, 1, 1_000_000))]
+
+
+class SupervisedNumbers(Body):
+    """Hyperparameters of `supervised`."""
+
+    n_epochs: Epochs = AUTO
+    batch_size: BatchSize = AUTO
+    learning_rate_multiplier: Multiplier = AUTO
+
+
+class DpoNumbers(SupervisedNumbers):
+    """Hyperparameters of `dpo`."""
+
+    beta: Beta = AUTO
+
+
+class ReinforcementNumbers(SupervisedNumbers):
+    """Hyperparameters of `reinforcement`."""
+
+    compute_multiplier: Compute = AUTO
+    eval_interval: Count = AUTO
+    eval_samples: Count = AUTO
+    reasoning_effort: Literal["default"] = "default"
+    """These models do not reason at different lengths."""
+
+
+class Supervised(Body):
+    """`method.supervised`."""
+
+    hyperparameters: SupervisedNumbers = SupervisedNumbers()
+
+
+class Dpo(Body):
+    """`method.dpo`."""
+
+    hyperparameters: DpoNumbers = DpoNumbers()
+
+
+class Reinforcement(Body):
+    """`method.reinforcement`."""
+
+    grader: Json
+    hyperparameters: ReinforcementNumbers = ReinforcementNumbers()
+
+
+class Method(Body):
+    """`method` of a job."""
+
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: Supervised | None = None
+    dpo: Dpo | None = None
+    reinforcement: Reinforcement | None = None
+
+    @model_validator(mode="after")
+    def _one_section(self) -> "Method":
+        for name in ("supervised", "dpo", "reinforcement"):
+            if name != self.type and getattr(self, name) is not None:
+                raise PydanticCustomError(
+                    "wire:invalid_value",
+                    "'method.{name}' does not belong to the type '{type}'.",
+                    {"name": name, "type": self.type},
+                )
+        if self.type == "reinforcement" and self.reinforcement is None:
+            raise PydanticCustomError(
+                "wire:missing_required_parameter",
+                "Missing required parameter: 'method.reinforcement', which holds the grader.",
+            )
+        return self
+
+    @property
+    def wire(self) -> Json:
+        """The method with its section and every hyperparameter spelled out."""
+        sections = {
+            "supervised": self.supervised or Supervised(),
+            "dpo": self.dpo or Dpo(),
+            "reinforcement": self.reinforcement,
+        }
+        section = sections[self.type]
+        return {"type": self.type, self.type: section.model_dump() if section else {}}
+
+
+def _none(integrations: list[Json] | None) -> list[Json] | None:
+    if integrations:
+        raise PydanticCustomError(
+            "wire:unsupported_value",
+            "Unsupported value: this server has no 'integrations'; read the job's events instead.",
+        )
+    return integrations
+
+
+def _few_texts(pairs: dict[str, str] | None) -> dict[str, str] | None:
+    if pairs and (len(pairs) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in pairs.items())):
+        raise PydanticCustomError(
+            "wire:invalid_value",
+            "'metadata' takes 16 pairs, of keys up to 64 and values up to 512 characters.",
+        )
+    return pairs
+
+
+class JobBody(Body):
+    """`POST /v1/fine_tuning/jobs`."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    method: Method | None = None
+    hyperparameters: SupervisedNumbers | None = None
+    """The older place for those of `supervised`."""
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    metadata: Annotated[dict[str, str] | None, AfterValidator(_few_texts)] = None
+    integrations: Annotated[list[Json] | None, AfterValidator(_none)] = None
+
+
+class GraderValidateBody(Body):
+    """`POST …/graders/validate`."""
+
+    grader: Json
+
+
+class GraderRunBody(Body):
+    """`POST …/graders/run`."""
+
+    grader: Json
+    model_sample: str
+    item: Json | None = None

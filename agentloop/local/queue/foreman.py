@@ -1,0 +1,290 @@
+"""The foreman: checks the files of jobs, trains one job at a time, and writes down how it goes."""
+
+import logging
+import queue
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agentloop.base.errors import TransitionError
+from agentloop.base.records import Json, Method
+from agentloop.local.disk.files import Files
+from agentloop.local.disk.ids import fresh, now
+from agentloop.local.disk.jobs import Jobs, Status, TuningJob
+from agentloop.local.disk.models import Models
+from agentloop.local.disk.root import Root
+from agentloop.local.queue.checking import Complaint, check
+from agentloop.local.queue.process import Worker
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = 3
+"""The last ones are kept, as at OpenAI."""
+
+
+class Foreman:
+    """Two threads: one checks files, so that a broken one is known at once, one trains."""
+
+    def __init__(
+        self,
+        root: Root,
+        jobs: Jobs,
+        files: Files,
+        models: Models,
+        *,
+        ready: Callable[[], object] | None,
+    ) -> None:
+        """
+        Args:
+            ready: returns when there is time to start a worker ahead of its job; None starts
+                each worker with its job.
+        """
+        self._root, self._jobs, self._files, self._models = root, jobs, files, models
+        self._ready = ready
+        self._unchecked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._queued: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._spawning = threading.Lock()
+        self._spare: Worker | None = None
+        self._current: tuple[str, Worker] | None = None
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in (("checker", self._check_all), ("foreman", self._train_all))
+        ]
+
+    def start(self) -> None:
+        """Take up what an earlier server left, and begin."""
+        for job in reversed(self._jobs.all()):
+            if job.status is Status.VALIDATING:
+                self._unchecked.put(job.id)
+            elif job.status is Status.QUEUED:
+                self._queued.put(job.id)
+            elif job.status is Status.RUNNING:
+                self._models.forget(job.id)
+                self._jobs.keep(job.id, [])
+                self._jobs.advance(
+                    job.id, Status.QUEUED, trained_tokens=None, estimated_finish=None
+                )
+                self._jobs.note(
+                    job.id,
+                    "The server stopped while this job was running; training starts again from "
+                    "the beginning",
+                    level="warn",
+                )
+                self._queued.put(job.id)
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End the workers. A job that runs is taken up by the next server."""
+        self._closing.set()
+        self._unchecked.put(None)
+        self._queued.put(None)
+        with self._spawning:
+            held = [self._spare, self._current[1] if self._current else None]
+        for worker in held:
+            if worker is not None:
+                worker.end()
+        for thread in self._threads:
+            thread.join(timeout=30)
+
+    def submit(self, id: str) -> None:
+        """Check the job's files, then train when its turn comes."""
+        self._unchecked.put(id)
+
+    def cancel(self, id: str) -> TuningJob:
+        """Stop the job.
+
+        Raises:
+            TransitionError: it is over.
+        """
+        job = self._jobs.advance(id, Status.CANCELLED)
+        self._jobs.note(id, "The job was cancelled")
+        with self._spawning:
+            current = self._current
+        if current is not None and current[0] == id:
+            current[1].end()
+        return job
+
+    # --- checking ---------------------------------------------------------------------------
+
+    def _check_all(self) -> None:
+        while (id := self._unchecked.get()) is not None:
+            try:
+                self._check(self._jobs.get(id))
+            except TransitionError:
+                continue  # it was cancelled meanwhile
+            except Exception as error:
+                log.exception("checking the files of %s failed", id)
+                self._fail(id, Complaint("server_error", repr(error), None))
+
+    def _check(self, job: TuningJob) -> None:
+        about = f"Validating training file: {job.training_file}"
+        if job.validation_file is not None:
+            about += f" and validation file: {job.validation_file}"
+        self._jobs.note(job.id, about)
+        method, folder = Method.of_wire(job.kind), self._jobs.folder(job.id)
+        for param, name, id in (
+            ("training_file", "train.jsonl", job.training_file),
+            ("validation_file", "valid.jsonl", job.validation_file),
+        ):
+            if id is not None and (found := check(folder / name, method, param=param, id=id)):
+                self._fail(job.id, found)
+                return
+        self._jobs.advance(job.id, Status.QUEUED)
+        self._jobs.note(job.id, "Files validated, moving job to queued state")
+        self._queued.put(job.id)
+
+    def _fail(self, id: str, complaint: Complaint) -> None:
+        try:
+            self._jobs.advance(id, Status.FAILED, error=complaint.wire)
+        except TransitionError:
+            return
+        self._jobs.note(id, complaint.message, level="error", data={"error_code": complaint.code})
+
+    # --- training ---------------------------------------------------------------------------
+
+    def _train_all(self) -> None:
+        while not self._closing.is_set():
+            self._spawn_ahead()
+            id = self._queued.get()
+            if id is None or self._closing.is_set():
+                return
+            try:
+                self._train(id)
+            except Exception as error:
+                log.exception("running %s failed", id)
+                self._fail(id, Complaint("server_error", repr(error), None))
+
+    def _train(self, id: str) -> None:
+        try:
+            job = self._jobs.advance(id, Status.RUNNING)
+        except TransitionError:
+            return  # it was cancelled while it waited
+        self._jobs.note(id, "Fine-tuning job started")
+        worker = self._engaged(job)
+        if worker is None:
+            return
+        try:
+            for report in worker.reports():
+                if self._going(id):
+                    self._hear(self._jobs.get(id), report)
+        finally:
+            worker.end()
+            with self._spawning:
+                self._current = None
+        if self._closing.is_set():
+            return  # the next server begins it again
+        if self._going(id):
+            reason = worker.last_words(self._jobs.folder(id) / "log")
+            self._fail(id, Complaint("worker_died", reason, None))
+        if self._jobs.get(id).status is not Status.SUCCEEDED:
+            self._models.forget(id)
+
+    def _going(self, id: str) -> bool:
+        return self._jobs.get(id).status is Status.RUNNING
+
+    def _engaged(self, job: TuningJob) -> Worker | None:
+        """A worker that has the job; None when the server closes, or the job is cancelled."""
+        assignment = self._assignment(job)
+        while (worker := self._worker()) is not None:
+            with self._spawning:
+                self._current = (job.id, worker)
+            # Whoever cancels changes the state first and looks for the worker then.
+            if not self._going(job.id):
+                worker.end()
+                return None
+            if worker.assign(assignment):
+                return worker
+            # One that waited may have been killed; a fresh one takes its first order.
+            worker.end()
+        return None
+
+    def _worker(self) -> Worker | None:
+        with self._spawning:
+            if self._closing.is_set():
+                return None
+            spare, self._spare = self._spare, None
+            if spare is not None and spare.alive:
+                return spare
+            return Worker(self._root.folder / "worker.log")
+
+    def _spawn_ahead(self) -> None:
+        if self._ready is None:
+            return
+        self._ready()
+        with self._spawning:
+            if not self._closing.is_set() and (self._spare is None or not self._spare.alive):
+                self._spare = Worker(self._root.folder / "worker.log")
+
+    def _assignment(self, job: TuningJob) -> Json:
+        base = self._models.get(job.model)
+        if base is None:
+            raise LookupError(f"the model {job.model!r} is gone")
+        return {
+            "job": job.model_dump(mode="json"),
+            "tuned_name": job.tuned_name,
+            "base": base.model_dump(mode="json"),
+            "on_base": base.folder is None or base.weights != base.folder,
+            "folder": str(self._jobs.folder(job.id)),
+            "models": str(self._root.models),
+        }
+
+    def _hear(self, job: TuningJob, report: Json) -> None:
+        """Write down one report of the worker; see `training/report.py` for what it may say."""
+        matters: dict[str, Callable[[TuningJob, Any], None]] = {
+            "event": self._hear_event,
+            "progress": self._hear_progress,
+            "checkpoint": self._hear_checkpoint,
+            "failed": self._hear_failed,
+            "done": self._hear_done,
+        }
+        matters[report["about"]](job, report["what"])
+
+    def _hear_event(self, job: TuningJob, event: Any) -> None:
+        self._jobs.note(job.id, **event)
+
+    def _hear_progress(self, job: TuningJob, fields: Any) -> None:
+        self._jobs.change(job.id, **fields)
+
+    def _hear_checkpoint(self, job: TuningJob, what: Any) -> None:
+        model = self._models.adopt(Path(what["folder"]))
+        checkpoint = {
+            "object": "fine_tuning.job.checkpoint",
+            "id": fresh("ftckpt_"),
+            "created_at": now(),
+            "fine_tuned_model_checkpoint": model.id,
+            "fine_tuning_job_id": job.id,
+            "step_number": what["step"],
+            "metrics": what["metrics"],
+        }
+        kept = [checkpoint, *self._jobs.checkpoints(job.id)]
+        self._jobs.keep(job.id, kept[:CHECKPOINTS])
+        for old in kept[CHECKPOINTS:]:
+            self._models.delete(old["fine_tuned_model_checkpoint"])
+        self._jobs.note(job.id, f"Checkpoint created at step {what['step']}: {model.id}")
+
+    def _hear_failed(self, job: TuningJob, what: Any) -> None:
+        self._fail(job.id, Complaint(what["code"], what["message"], what["param"]))
+
+    def _hear_done(self, job: TuningJob, what: Any) -> None:
+        results = self._files.add(
+            filename="step_metrics.csv",
+            purpose="fine-tune-results",
+            fill=lambda path: _copied(Path(what["results"]), path),
+        )
+        self._jobs.advance(
+            job.id,
+            Status.SUCCEEDED,
+            fine_tuned_model=what["model"],
+            trained_tokens=what["trained_tokens"],
+            result_files=(results["id"],),
+        )
+        self._jobs.note(job.id, f"New fine-tuned model created: {what['model']}")
+        self._jobs.note(job.id, "The job has successfully completed")
+
+
+def _copied(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)

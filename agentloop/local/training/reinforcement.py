@@ -1,0 +1,204 @@
+"""RFT: become better in the eyes of a grader, with TRL's GRPOTrainer.
+
+Source of the method: Shao et al., "DeepSeekMath", 2024 (GRPO): each prompt is answered several
+times, and an answer is reinforced by how much better it is than the others to the same prompt.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from agentloop.base.errors import RecordError
+from agentloop.base.records import Json
+from agentloop.graders import Grade, Grader
+from agentloop.graders import compile as compiled
+from agentloop.local.inference.dialect import Dialect
+from agentloop.local.queue.checking import not_rendered, too_long
+from agentloop.local.recipes import REINFORCEMENT
+from agentloop.local.training import settings
+from agentloop.local.training.progress import Progress
+from agentloop.local.training.report import Unfit
+from agentloop.local.training.rollouts import Item, Rollouts
+from agentloop.local.training.task import Task
+from agentloop.local.training.thrift import save_tokens
+
+
+def train(task: Task) -> None:
+    """Train and report until the job is done."""
+    grader_spec = task.job.method["reinforcement"]["grader"]
+    with compiled(grader_spec) as grader:
+        _train(task, grader)
+
+
+def _train(task: Task, grader: Grader) -> None:
+    recipe = task.load(REINFORCEMENT)
+    items = ask(task.rows("train.jsonl"), task.dialect, param="training_file")
+    valid = ask(task.rows("valid.jsonl"), task.dialect, param="validation_file")
+    numbers = settings.reinforcement(task.job.hyperparameters, recipe, len(items))
+    method = task.job.method["reinforcement"] | {"hyperparameters": numbers.chosen}
+    task.report.progress(method={"type": "reinforcement", "reinforcement": method})
+    sequences = numbers.batch_size * numbers.generations
+    longest = max(len(item.prompt.ids) for item in items) + recipe.answer_tokens
+    at_once, passes = numbers.passes(sequences, longest, recipe)
+    rollouts = Rollouts(
+        task.dialect, grader, temperature=recipe.temperature, longest=recipe.answer_tokens
+    )
+    rewards = Rewards(rollouts, items, seed=task.job.seed)
+    progress = Progress(task, model=lambda: trainer.model, each_epoch=False, extra=rewards.figures)
+    trainer = GRPOTrainer(
+        model=task.model,
+        reward_funcs=rewards.of,
+        args=GRPOConfig(
+            **task.arguments(recipe, numbers, numbers.steps),
+            max_steps=numbers.steps,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=passes,
+            num_generations=numbers.generations,
+            max_completion_length=recipe.answer_tokens,
+            temperature=recipe.temperature,
+            beta=recipe.kl,
+            logging_steps=1,
+        ),
+        train_dataset=Dataset.from_list(
+            [{"prompt": item.prompt.text, "row": n} for n, item in enumerate(items)]
+        ),
+        processing_class=task.dialect.tokenizer,
+        peft_config=task.adapter(recipe),
+        rollout_func=rewards.answer,
+        callbacks=[progress, Trials(progress, rollouts, valid, numbers, seed=task.job.seed)],
+    )
+    save_tokens(trainer.model)
+    trainer.train()
+    task.report.done(
+        model=task.tuned_name,
+        trained_tokens=int(trainer.state.num_input_tokens_seen),
+        results=str(progress.results),
+    )
+
+
+def ask(rows: Sequence[Json], dialect: Dialect, *, param: str) -> list[Item]:
+    """The rows as prompts.
+
+    Raises:
+        Unfit: a prompt leaves no room for an answer, or the model's template refuses it.
+    """
+    items: list[Item] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            prompt = dialect.prompt(row["messages"], row.get("tools"))
+        except RecordError as error:
+            raise Unfit(not_rendered(number, str(error), param)) from error
+        if len(prompt.ids) >= dialect.context:
+            raise Unfit(too_long(number, len(prompt.ids), dialect.context, param))
+        items.append(Item(row, prompt))
+    return items
+
+
+class Rewards:
+    """Answers and rewards for the trainer, and what is to be told about the latest step."""
+
+    def __init__(self, rollouts: Rollouts, items: Sequence[Item], *, seed: int) -> None:
+        self._rollouts, self._items, self._seed = rollouts, items, seed
+        self._ids = {item.prompt.text: item.prompt.ids for item in items}
+        self._grades: list[Grade] = []
+        self._seconds = {"sampling": 0.0, "grading": 0.0}
+
+    def answer(self, prompts: Sequence[str], trainer: Any) -> Json:
+        """TRL's `rollout_func`."""
+        start = time.perf_counter()
+        prompt_ids = [self._ids[text] for text in prompts]
+        seed = f"{self._seed}/train/{trainer.state.global_step}"
+        answers = self._rollouts.answers(trainer.model, prompt_ids, seed=seed)
+        self._seconds["sampling"] = time.perf_counter() - start
+        return {"prompt_ids": prompt_ids, "completion_ids": answers, "logprobs": None}
+
+    def of(
+        self, *, row: Sequence[int], completion_ids: Sequence[list[int]], **_: Any
+    ) -> list[float]:
+        """TRL's reward function."""
+        start = time.perf_counter()
+        asked = [(self._items[n], ids) for n, ids in zip(row, completion_ids, strict=True)]
+        self._grades = self._rollouts.grade(asked)
+        self._seconds["grading"] = time.perf_counter() - start
+        return [grade.reward for grade in self._grades]
+
+    def figures(self) -> Json:
+        """What an event says besides the trainer's own figures."""
+        return {
+            **summary(self._grades, "train"),
+            "timing": {"step": {k: round(v, 3) for k, v in self._seconds.items()}},
+        }
+
+
+class Trials(TrainerCallback):  # type: ignore[misc] # transformers has no types
+    """Looks at the validation file from time to time, and saves the model at the end."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        rollouts: Rollouts,
+        valid: Sequence[Item],
+        numbers: settings.ReinforcementSettings,
+        *,
+        seed: int,
+    ) -> None:
+        self._progress, self._rollouts, self._valid = progress, rollouts, valid
+        self._numbers, self._seed = numbers, seed
+        self._last = 0
+
+    def on_log(
+        self,
+        args: Any,  # noqa: ARG002
+        state: Any,
+        control: Any,  # noqa: ARG002
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        step, end = state.global_step, state.global_step >= state.max_steps
+        if step <= self._last:  # TRL logs once more when training has ended
+            return
+        self._last = step
+        if self._valid and (end or step % self._numbers.eval_interval == 0):
+            self._progress.tell(state, self._look(model))
+        if end:
+            self._progress.checkpoint(state)
+
+    def _look(self, model: Any) -> Json:
+        """The mean reward on the validation file; every time with the same dice."""
+        asked = [item for item in self._valid for _ in range(self._numbers.eval_samples)]
+        answers = self._rollouts.answers(
+            model, [item.prompt.ids for item in asked], seed=f"{self._seed}/valid"
+        )
+        grades = self._rollouts.grade(list(zip(asked, answers, strict=True)))
+        figures = summary(grades, "valid")
+        return {
+            "full_valid_mean_reward": fmean(grade.reward for grade in grades),
+            "full_valid_mean_parse_error": fmean(
+                float(grade.errors["sample_parse_error"] is True) for grade in grades
+            ),
+            **figures,
+        }
+
+
+def summary(grades: Sequence[Grade], split: str) -> Json:
+    """Mean rewards of sub-graders and shares of errors, for an event."""
+    if not grades:
+        return {}
+    names = grades[0].sub_rewards
+    errors: Mapping[str, object] = grades[0].errors
+    shares = {
+        flag: fmean(float(grade.errors.get(flag) is True) for grade in grades)
+        for flag, value in errors.items()
+        if isinstance(value, bool)
+    }
+    return {
+        f"{split}_grader_rewards": {
+            name: fmean(grade.sub_rewards.get(name, 0.0) for grade in grades) for name in names
+        },
+        f"{split}_grader_errors": {flag: share for flag, share in shares.items() if share},
+    }

@@ -1,0 +1,386 @@
+"""The loop on one page. The only file that knows in which order the rooms are walked.
+
+    capture -> feedback -> harvest -> jobs -> registry -> trials -+
+       ^                                                          |
+       +------------------- a new live model --------------------+
+
+Rooms never import each other. What one hands to the next passes through here, as records;
+what must outlive this process passes through the store.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentloop import feedback, harvest, jobs, registry, trials
+from agentloop.base.errors import ConfigError, GateClosed, ProviderRefused, RecordError
+from agentloop.base.records import (
+    AliasMove,
+    Dataset,
+    Job,
+    Json,
+    Judged,
+    Method,
+    Plan,
+    Version,
+    new_id,
+    now,
+)
+from agentloop.base.store import Lineage
+from agentloop.harvest import BAND, Advice
+from agentloop.jobs.handle import TuningJob
+from agentloop.rooms import Rooms, id_of
+from agentloop.trials import LiveTrial
+
+if TYPE_CHECKING:
+    from agents import Agent
+
+    from agentloop.capture.importers import Imported, Problem
+    from agentloop.capture.runner import Result, StreamedResult
+
+
+class AgentLoop(Rooms):
+    """Agents that run, and become better from use. Used with `with`, or closed by `close`; what
+    waits to be stored is stored at the latest when Python ends."""
+
+    # ------------------------------------------------------------------ 1. run
+
+    async def run(self, agent: "Agent[Any]", input: Any, **options: Any) -> "Result":
+        """`Runner.run`, captured; `result.trace_id` names the trace.
+
+        Takes what `Runner.run` takes, and: `user`, `session` (a name, or a `Session` of the SDK),
+        `task_id`, `tags`, `held_out=True` for a run to measure with, and `version` to have a
+        certain version answer.
+        """
+        try:
+            return await self._runner.run(agent, input, options)
+        finally:
+            if self._durable:
+                await asyncio.to_thread(self.flush)
+
+    def run_sync(self, agent: "Agent[Any]", input: Any, **options: Any) -> "Result":
+        """`run`, for code that is not asynchronous."""
+        try:
+            return self._runner.run_sync(agent, input, options)
+        finally:
+            if self._durable:
+                self.flush()
+
+    def run_streamed(self, agent: "Agent[Any]", input: Any, **options: Any) -> "StreamedResult":
+        """`Runner.run_streamed`, captured; see `run`."""
+        return self._runner.run_streamed(agent, input, options)
+
+    def import_file(
+        self, file: Path, *, format: str = "auto", agent: str | None = None
+    ) -> "Iterator[Imported | Problem]":
+        """Store the traces of a file, and yield each, or why a line is none, as it is read."""
+        from agentloop.capture.importers import import_file
+
+        return import_file(file, self.store, format=format, agent=agent)
+
+    def export_file(
+        self, file: Path, *, agents: Sequence[str] | None = None, limit: int | None = None
+    ) -> int:
+        """Write traces, newest first, to a file that `import_file` reads; how many lines it has."""
+        from agentloop.capture.importers import export_file
+
+        return export_file(file, self.judged(agents=agents, limit=limit), agents=agents)
+
+    # ------------------------------------------------------------------ 2. rate
+
+    def rate(
+        self,
+        trace_id: str,
+        verdict: str | float,
+        *,
+        by: str,
+        call: str | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Say what a run (or one `call` of it) was worth: `up`, `down`, or a score in [0, 1]."""
+        self._say(feedback.opinion(trace_id, verdict, by=by, call=call, comment=comment))
+
+    def correct(
+        self,
+        trace_id: str,
+        said: str | Mapping[str, Any],
+        *,
+        by: str,
+        call: str | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Say what the agent should have said: its final answer, or what `call` should have been.
+
+        `said` is a text, or a whole assistant message where the right answer is a tool call.
+        """
+        call = call or self.judgement(trace_id).answer_call
+        if call is None:
+            raise RecordError(f"trace {trace_id!r} has no answer that could be corrected")
+        self._say(feedback.correction(trace_id, call, said, by=by, comment=comment))
+
+    def outcome(self, trace_id: str, name: str, value: Any, *, reference: Any = None) -> None:
+        """Say how a task ended: true, false, a number or a label; today or next month."""
+        self._say(feedback.outcome(trace_id, name, value, reference=reference))
+
+    def take_feedback(self, line: str) -> None:
+        """Store what a JSON line says: `{"trace": …, "by": …, "thumbs": "up"}` and the like."""
+        said = feedback.Line.from_line(line)
+        answer = self.judgement(said.trace).answer_call
+        self.store.put(*said.said(answer=answer))
+
+    # ------------------------------------------------------------------ 3. harvest
+
+    def harvest(
+        self,
+        method: Method | str,
+        *,
+        agent: str | Sequence[str],
+        where: str | None = None,
+        good: float | None = None,
+        bad: float | None = None,
+        outcome: str | None = None,
+        band: tuple[float, float] = BAND,
+        valid_share: float = 0.1,
+        limit: int | None = None,
+    ) -> Dataset:
+        """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
+
+        The same store and arguments give the same dataset; it is written down in the ledger.
+
+        Args:
+            where: an expression such as `outcome.reward >= 1 and not tag.test`.
+            good, bad: the scores that count as such, in [0, 1]; by default those of the settings.
+            outcome: for `rft`, the outcome that says how a run ended.
+            band: for `rft`, the pass rates at which there is something to learn.
+            valid_share: of the users (sessions, tasks) whose rows validate, in [0, 1].
+
+        Raises:
+            EmptyHarvest: there is no row; the message says why most were refused.
+        """
+        method = Method(method)
+        agents = self._agents(agent)
+        good = self.settings.good if good is None else good
+        bad = self.settings.bad if bad is None else bad
+        chosen = harvest.where(where, outcomes=self.store.names().outcomes) if where else None
+        recipe: Json = {"where": where, "good": good, "valid_share": valid_share, "limit": limit}
+        recipe |= {"rft": {"outcome": outcome, "band": list(band)}}.get(method.value, {"bad": bad})
+        read = self._judged(agents, held_out=False)
+        match method:
+            case Method.SFT:
+                found: Iterable[Any] = harvest.sft(
+                    read, agents=agents, good=good, bad=bad, where=chosen
+                )
+            case Method.DPO:
+                forks = self._branches(self.store.forks(agents=agents), chosen)
+                found = [
+                    *harvest.dpo(forks, good=good, bad=bad),
+                    *harvest.parted(read, good=good, bad=bad),
+                ]
+            case Method.RFT:
+                contexts = self._branches(self.store.contexts(agents=agents))
+                found = harvest.rft(contexts, outcome=outcome, good=good, band=band, where=chosen)
+        dataset = harvest.dataset(
+            method,
+            found,
+            agents=agents,
+            recipe=recipe,
+            valid_share=valid_share,
+            limit=limit,
+            traces_read=self.store.count(),
+        )
+        self.ledger.put_dataset(dataset)
+        return dataset
+
+    def advise(self, agent: str | Sequence[str]) -> Advice:
+        """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""
+        agents = self._agents(agent)
+        good, bad = self.settings.good, self.settings.bad
+        judged = list(self._judged(agents, held_out=False))
+        forks = self._branches(self.store.forks(agents=agents))
+        contexts = self._branches(self.store.contexts(agents=agents))
+        return harvest.advise(
+            harvest.evidence(
+                judged,
+                agents=agents,
+                sft=harvest.sft(judged, agents=agents, good=good, bad=bad),
+                dpo=harvest.dpo(forks, good=good, bad=bad),
+                rft=harvest.rft(contexts, good=good),
+                good=good,
+                bad=bad,
+            )
+        )
+
+    # ------------------------------------------------------------------ 4. tune
+
+    def plan(
+        self,
+        dataset: Dataset | str,
+        *,
+        provider: str,
+        base: str | Version,
+        hyperparameters: Mapping[str, Any] | None = None,
+        grader: Json | None = None,
+        suffix: str | None = None,
+        seed: int | None = None,
+    ) -> Plan:
+        """What training `base` on a dataset would do and cost, and what the provider would refuse.
+
+        `base` is a model name, or a version to train on. Nothing is uploaded.
+        """
+        if isinstance(dataset, str):
+            dataset = self.ledger.dataset(dataset)
+        return jobs.plan(
+            dataset,
+            self.provider(provider),
+            base=base.model if isinstance(base, Version) else base,
+            hyperparameters=hyperparameters,
+            grader=grader,
+            suffix=suffix,
+            seed=seed,
+        )
+
+    def tune(self, plan: Plan, *, confirm: bool = False) -> TuningJob:
+        """Start the job of a plan. It is in the ledger before it is at the provider.
+
+        Raises:
+            ProviderRefused: the plan has refusals, or the provider says no.
+            ConfigError: the job would cost money and `confirm` is not given.
+        """
+        at = self.provider(plan.provider)
+        if plan.refusals:
+            raise ProviderRefused("; ".join(plan.refusals), provider=at.name)
+        if at.capability.bills and not confirm:
+            cost = f"about ${plan.usd:.2f}" if plan.usd is not None else "an unknown sum"
+            raise ConfigError(f"this job costs {cost} at {at.name}; confirm it to go on")
+        job = Job(id=new_id("job"), plan=plan, created_at=now(), base_url=at.base_url)
+        self.ledger.put_job(job)
+        return TuningJob(job, at, self.ledger).submit(self.ledger.dataset(plan.dataset))
+
+    def job(self, id: str) -> TuningJob:
+        """A job that was started before, by our id or the provider's."""
+        job = self.ledger.job(id)
+        return TuningJob(job, self.provider(job.plan.provider, job.base_url), self.ledger)
+
+    # ------------------------------------------------------------------ 5. release
+
+    def register(self, job: TuningJob | str) -> Version:
+        """The version that a finished job made."""
+        handle = self.job(job) if isinstance(job, str) else job
+        record = handle.refresh().record
+        at = self.provider(record.plan.provider, record.base_url)
+        parents = [v.id for v in self.ledger.versions() if v.model == record.plan.base_model]
+        parent = parents[-1] if parents else None
+        version = registry.of_job(record, base_url=at.base_url, api=at.api, parent=parent)
+        self.ledger.put_version(version)
+        return self.ledger.version(version.id)
+
+    def adopt(self, model: str, *, provider: str) -> Version:
+        """A version of a model that was not tuned here."""
+        at = self.provider(provider)
+        version = registry.of_model(model, provider=at.name, base_url=at.base_url, api=at.api)
+        self.ledger.put_version(version)
+        return version
+
+    def gate(
+        self,
+        version: Version | str,
+        *,
+        agent: str,
+        improves: str = "score",
+        keeps: Mapping[str, float] | None = None,
+        baseline: Version | str | None = None,
+        **options: Any,
+    ) -> registry.Gate:
+        """May a version go live for an agent? Yes, or every reason why not.
+
+        Compares its held-out runs with those of `baseline` (by default what is live now) on the
+        same tasks; see `registry.gate`.
+        """
+        candidate = id_of(version)
+        self.ledger.version(candidate)
+        against = id_of(baseline) if baseline else registry.live(self.ledger.moves(agent))
+        runs: dict[str | None, list[Judged]] = {}
+        for one in self._judged([agent], held_out=True):
+            runs.setdefault(one.trace.version, []).append(one)
+        return registry.gate(
+            candidate,
+            against,
+            runs.get(candidate, []),
+            runs.get(against, []),
+            improves=improves,
+            keeps=keeps,
+            good=self.settings.good,
+            **options,
+        )
+
+    def swap(
+        self, agent: str, version: Version | str | None, *, gate: registry.Gate | None = None
+    ) -> AliasMove:
+        """Make a version live for an agent; None: the agent's own model.
+
+        Running processes follow within seconds; runs that have begun end as they began.
+
+        Raises:
+            GateClosed: a gate was given, and it is closed.
+        """
+        if gate is not None and not gate.open:
+            raise GateClosed(f"{gate.version} may not go live: {'; '.join(gate.reasons)}")
+        if version is not None:
+            version = self.ledger.version(id_of(version)).id
+        return self._move(registry.swap(agent, version))
+
+    def rollback(self, agent: str) -> AliasMove:
+        """Make live again what was live before."""
+        return self._move(registry.rollback(agent, self.ledger.moves(agent)))
+
+    def lineage(self, version: Version | str) -> Lineage:
+        """What a version was made from: job, dataset, traces."""
+        return self.ledger.lineage(id_of(version))
+
+    # ------------------------------------------------------------------ 6. compare
+
+    def trial(
+        self,
+        agent: str | Sequence[str],
+        *,
+        candidate: Version | str,
+        control: Version | str | None = None,
+        share: float = 0.1,
+        metric: str = "score",
+    ) -> LiveTrial:
+        """Have a candidate serve a share of all users, beside what is live now.
+
+        Args:
+            agent: whose model the arm decides; of several, the one that runs begin with first.
+            control: what it is compared with; by default what is live, `own` for the agents' own
+                model.
+            share: of the users (sessions, runs) that the candidate serves, in (0, 1).
+            metric: the outcome that decides, or `score`.
+        """
+        agents = (agent,) if isinstance(agent, str) else tuple(agent)
+        trial = trials.begin(
+            agents,
+            candidate=self.ledger.version(id_of(candidate)).id,
+            control=self._control(agents[0], control),
+            share=share,
+            metric=metric,
+            running=self.ledger.trials(running=True),
+        )
+        self.ledger.put_trial(trial)
+        self._live.forget()
+        return self.trial_of(trial.id)
+
+    def trial_of(self, id: str) -> LiveTrial:
+        """A trial that was started before."""
+
+        def runs() -> Iterator[Judged]:
+            self.flush()
+            return feedback.settle(self.store.all_judged(trial=id))
+
+        return LiveTrial(self.ledger.trial(id), self.ledger, runs, self.settings.good)
+
+    def _control(self, agent: str, control: Version | str | None) -> str | None:
+        if control is None:
+            return registry.live(self.ledger.moves(agent))
+        return None if control == "own" else self.ledger.version(id_of(control)).id

@@ -1,0 +1,256 @@
+"""`agentloop advise`, `harvest`, `data`, `grader`: what there is to learn."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentloop import graders
+from agentloop.base.errors import GraderError, RecordError
+from agentloop.base.records import Dataset, Method
+from agentloop.harvest import BAND, check, write
+from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
+
+data = typer.Typer(no_args_is_help=True, help="Look at datasets, and check files.")
+grader = typer.Typer(no_args_is_help=True, help="Check graders, and run them.")
+
+Agents = Annotated[
+    str, typer.Argument(help="Whose calls: an agent, or several as A,B.", metavar="AGENT")
+]
+
+
+def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why.
+
+    Example: agentloop advise support
+    """
+    with opened(store) as loop:
+        advice = loop.advise(agent)
+    if as_json:
+        document(advice.model_dump(mode="json"))
+        return
+    out.print(f"next: [bold]{advice.says}[/bold]")
+    table(
+        ("method", "ready", "why", "next"),
+        [(s.method, s.ready, s.why, s.next) for s in advice.suggestions],
+    )
+
+
+def harvest(
+    method: Annotated[Method, typer.Argument(help="What the model is to learn.")],
+    agent: Agents,
+    to: Annotated[Path, typer.Option("--out", help="Folder for the five files.")],
+    where: Annotated[
+        str | None, typer.Option(help="Which traces, e.g. 'outcome.reward >= 1 and not tag.test'.")
+    ] = None,
+    good: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Lowest score that is imitated.")
+    ] = None,
+    bad: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Highest score that is a bad example.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
+    ] = None,
+    band: Annotated[
+        str, typer.Option(help="For rft: lowest and highest pass rate.")
+    ] = f"{BAND[0]},{BAND[1]}",
+    valid: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of users whose rows validate.")
+    ] = 0.1,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn judged traces into rows, and say why the others gave none.
+
+    Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
+    """
+    with opened(store) as loop:
+        dataset = loop.harvest(
+            method,
+            agent=agent,
+            where=where,
+            good=good,
+            bad=bad,
+            outcome=outcome,
+            band=_band(band),
+            valid_share=valid,
+            limit=limit,
+        )
+        write(dataset, to)
+    if as_json:
+        document({**dataset.manifest, "out": str(to)})
+    else:
+        funnel(dataset)
+        out.print(f"{dataset.id} -> {to}")
+
+
+def funnel(dataset: Dataset) -> None:
+    """What came in, what was kept, and a count for each reason."""
+    read, considered, kept = dataset.funnel
+    out.print(
+        f"{dataset.method.value}: {read} traces -> {considered} considered -> {kept} rows "
+        f"({len(dataset.rows)} to train on, {len(dataset.valid)} to validate with)"
+    )
+    table(
+        ("refused", "reason", "what to do"),
+        [(n, code.value, code.sentence) for code, n in dataset.reasons().items()],
+    )
+
+
+@data.command("check")
+def check_(
+    file: Annotated[Path, typer.Argument(help="A training file, JSON lines.")],
+    method: Annotated[Method, typer.Option(help="What the rows are for.")],
+    as_json: AsJson = False,
+) -> None:
+    """Find what a provider would refuse, and what it would take and should not.
+
+    Example: agentloop data check train.jsonl --method sft
+    """
+    with speaking():
+        report = check(file, method)
+    if as_json:
+        document(
+            {
+                "rows": report.rows,
+                "fit": report.fit,
+                "findings": [finding._asdict() for finding in report.findings],
+            }
+        )
+    else:
+        for level, line, code, message in report.findings:
+            where = f"{file}:{line}" if line else str(file)
+            out.print(f"{where}: {level}: {code}: {message}", markup=False)
+        out.print(f"{report.rows} rows, {'fit' if report.fit else 'not fit'} for {method.value}")
+    if not report.fit:
+        wrong = sum(f.level == "error" for f in report.findings)
+        say(f"error: {file} has {wrong} faults that a provider would refuse")
+        raise typer.Exit(1)
+
+
+@data.command("list")
+def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """The datasets that were harvested.
+
+    Example: agentloop data list
+    """
+    with opened(store) as loop:
+        manifests = list(loop.ledger.manifests())
+    if as_json:
+        document(manifests)
+    else:
+        table(
+            ("dataset", "agents", "train", "valid", "refused", "harvested at"),
+            [
+                (
+                    m["dataset"],
+                    ",".join(m["agents"]),
+                    m["rows"]["train"],
+                    m["rows"]["valid"],
+                    sum(m["refused"].values()),
+                    m["created_at"][:19],
+                )
+                for m in manifests
+            ],
+        )
+
+
+@data.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="Id of a dataset.")],
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """One dataset: its funnel, and the versions that learned from it.
+
+    Example: agentloop data show sft-3f09a1b2c4d5
+    """
+    with opened(store) as loop:
+        found = loop.ledger.dataset(dataset)
+        learned = [v.id for v in loop.ledger.versions() if v.dataset == dataset]
+    if as_json:
+        document({**found.manifest, "versions": learned})
+    else:
+        funnel(found)
+        out.print(f"recipe {json.dumps(found.recipe)}", markup=False)
+        out.print(f"versions {', '.join(learned) or 'none'}")
+
+
+@grader.command("check")
+def check_grader(
+    file: Annotated[Path, typer.Argument(help="A grader in OpenAI's JSON.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compile a grader, and say what is wrong with it.
+
+    Example: agentloop grader check grader.json
+    """
+    with speaking():
+        spec = _read(file)
+        graders.compile(spec).close()
+    if as_json:
+        document({"fit": True, "type": spec["type"]})
+    else:
+        out.print(f"{file} is a {spec['type']} grader that can run here")
+
+
+@grader.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A grader in OpenAI's JSON.")],
+    sample: Annotated[str, typer.Option(help="What a model said: a text, or a message as JSON.")],
+    item: Annotated[str, typer.Option(help="The row's own fields, as JSON.")] = "{}",
+    as_json: AsJson = False,
+) -> None:
+    """Grade one answer.
+
+    Example: agentloop grader run grader.json --sample "It shipped." --item '{"label": "shipped"}'
+    """
+    with speaking():
+        spec = _read(file)
+        try:
+            fields = json.loads(item)
+        except ValueError as error:
+            raise RecordError(f"--item is no JSON: {error}") from error
+        with graders.compile(spec) as compiled:
+            grade = compiled.grade(_sample(sample), fields)
+    if as_json:
+        document(grade.to_response(name=spec.get("name", "grader"), type=spec["type"]))
+        return
+    out.print(f"reward {grade.reward:.4f}")
+    for name, reward in grade.sub_rewards.items():
+        out.print(f"  {name} {reward:.4f}")
+    for name, value in grade.errors.items():
+        if value:
+            out.print(f"  {name}: {value}", markup=False)
+
+
+def _sample(text: str) -> Any:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return text
+    is_message = isinstance(body, dict) and body.get("role") == "assistant"
+    return graders.sample_of(body) if is_message else text
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        spec = json.loads(file.read_text())
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise GraderError(f"{file} is no JSON: {error}") from error
+    if not isinstance(spec, dict) or "type" not in spec:
+        raise GraderError(f"{file} is no grader: a JSON object with a 'type'")
+    return spec
+
+
+def _band(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise RecordError(f"--band is two numbers, as 0.2,0.8, not {text!r}") from None
+    return low, high

@@ -1,0 +1,90 @@
+"""What every command shares: the store it opens, how it prints, and how it fails."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agentloop.base.errors import AgentloopError
+from agentloop.loop import AgentLoop
+
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="SQLAlchemy URL of the store. [env: AGENTLOOP_DATABASE_URL]",
+        show_default="sqlite:///traces/loop.db",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Our errors become one line on stderr and exit status 1; anyone else's stay a traceback."""
+    try:
+        yield
+    except AgentloopError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(1) from error
+    except BrokenPipeError:
+        # `agentloop … | head`: who reads has read enough.
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def opened(store: str | None, *, create: bool = False) -> Iterator[AgentLoop]:
+    """A loop on the store, closed at the end."""
+    with speaking(), AgentLoop(store, create=create) as loop:
+        yield loop
+
+
+def say(text: str) -> None:
+    """One line for people, on stderr, so that stdout stays what a program can read."""
+    typer.echo(text, err=True)
+
+
+def document(body: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout; numbers stand right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    materialised = [tuple(row) for row in rows]
+    for n, name in enumerate(columns):
+        numbers = materialised and all(
+            isinstance(row[n], int | float) or row[n] is None for row in materialised
+        )
+        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in materialised:
+        drawn.add_row(*[_cell(value) for value in row])
+    out.print(drawn)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.3f}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case _:
+            # Square brackets of data are no markup.
+            return str(value).replace("[", r"\[")

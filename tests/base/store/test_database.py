@@ -1,0 +1,382 @@
+"""Opening a store, and every way in which that fails: one clear error, and nothing half-done."""
+
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from agentloop.base.errors import (
+    ConfigError,
+    RecordError,
+    StoreBusy,
+    StoreError,
+    StoreSchema,
+)
+from agentloop.base.store import Store
+from agentloop.base.store.database import REVISION
+from agentloop.base.store.migrations import upgrade
+from agentloop.base.store.tables import metadata
+from tests.makers import a_trace, an_opinion, says, system, user
+
+ROOT = Path(__file__).parents[3]
+
+
+def python(code, *arguments, **options):
+    """Another process, in the root of the repository."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, **options)
+
+
+def execute(url, *statements):
+    """Do something to a database behind the store's back."""
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+# ---------------------------------------------------------------------- migrations
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(store):
+    with store._database._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == REVISION
+
+
+def test_the_revision_is_the_newest_migration():
+    versions = ROOT / "agentloop/base/store/migrations/versions"
+    assert max(p.name for p in versions.glob("*.py")).startswith(f"{REVISION}_")
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(url):
+    engine = sqlalchemy.create_engine(url)
+    execute(url, "CREATE TABLE toolset (x INTEGER)")  # in the way of the fourth table
+    with pytest.raises(StoreSchema, match="toolset"):
+        Store(url)
+    with engine.connect() as connection:
+        assert sqlalchemy.inspect(connection).get_table_names() == ["toolset"]
+    engine.dispose()
+
+
+def test_a_migration_is_one_transaction(url):
+    execute(url, "CREATE TABLE toolset (x INTEGER)")
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            driver: Any = connection.connection.driver_connection
+            driver.isolation_level = None
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with pytest.raises(sqlalchemy.exc.DBAPIError, match="toolset"):
+            upgrade(connection)
+        connection.rollback()
+    with engine.connect() as connection:
+        assert sqlalchemy.inspect(connection).get_table_names() == ["toolset"]
+    engine.dispose()
+
+
+def test_a_store_in_a_folder_of_any_name_can_be_migrated(tmp_path):
+    with Store(f"sqlite:///{tmp_path}/100%/%(here)s/store.db") as store:
+        store.put(a_trace(user(), says(), id="t1"))
+        assert store.count() == 1
+
+
+def test_processes_that_open_one_fresh_store_at_once_all_succeed(url):
+    code = """
+        import sys
+        from agentloop.base.store import Store
+        from tests.makers import a_trace, says, user
+        sys.stdin.readline()
+        with Store(sys.argv[1]) as store:
+            store.put(a_trace(user(), says(), id=sys.argv[2]))
+    """
+    racers = [python(code, url, f"t{n}", stdin=subprocess.PIPE) for n in range(3)]
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
+    for racer in racers:
+        racer.stdin.close()
+    with Store(url, create=False) as store:
+        assert store.count() == 3
+
+
+# ---------------------------------------------------------------------- what is there is not ours
+
+
+def test_a_store_of_a_newer_release_is_refused_and_left_alone(url):
+    Store(url).close()
+    execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreSchema, match=f"has schema 9999, this agentloop reads {REVISION}"):
+        Store(url)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE trace (id INTEGER)"],
+        ["CREATE TABLE job (id INTEGER)", "CREATE TABLE other (id INTEGER)"],
+        [
+            "CREATE TABLE alembic_version (version_num VARCHAR(32))",
+            "INSERT INTO alembic_version VALUES ('ab12')",
+        ],
+        [
+            "CREATE TABLE alembic_version (version_num VARCHAR(32))",
+            "INSERT INTO alembic_version VALUES ('0001')",
+        ],
+    ],
+)
+def test_tables_of_something_else_are_refused_and_left_alone(url, statements):
+    execute(url, *statements)
+    with pytest.raises(StoreSchema, match="tables of something else"):
+        Store(url)
+
+
+def test_a_table_that_is_not_in_our_way_stays_where_it_is(url):
+    execute(url, "CREATE TABLE invoice (id INTEGER)")
+    with Store(url) as store:
+        store.put(a_trace(user(), says()))
+
+
+# ---------------------------------------------------------------------- nothing is there
+
+
+def test_a_store_that_must_exist_and_does_not_is_an_error_that_says_how_to_get_one(tmp_path):
+    missing = tmp_path / "no" / "store.db"
+    with pytest.raises(StoreError, match=r"there is no store at .*no/store.db; run an agent"):
+        Store(f"sqlite:///{missing}", create=False)
+    assert not missing.parent.exists()
+
+
+def test_an_empty_database_that_must_be_a_store_is_an_error(url):
+    execute(url, "SELECT 1")
+    with pytest.raises(StoreError, match=r"is empty|there is no store"):
+        Store(url, create=False)
+
+
+def test_a_file_that_is_no_database_is_an_error_and_stays_as_it_was(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("dear diary\n" * 100)
+    with pytest.raises(StoreError, match="no SQLite database"):
+        Store(f"sqlite:///{file}")
+    assert file.read_text() == "dear diary\n" * 100
+
+
+def test_a_folder_is_no_database(tmp_path):
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(f"sqlite:///{tmp_path}")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"there can be no store at .*/file/store.db: "):
+        Store(f"sqlite:///{tmp_path}/file/store.db")
+
+
+def test_a_server_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(StoreError, match="connection"):
+        Store(f"postgresql+psycopg://nobody@/none?host={tmp_path}")
+
+
+def test_a_database_that_the_server_does_not_have_is_an_error(postgres_server):
+    with pytest.raises(StoreError, match='"none" does not exist'):
+        Store(postgres_server.replace("/postgres?", "/none?"))
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("traces/loop.db", "is no database URL; e.g. sqlite:///traces/loop.db"),
+        ("", "is no database URL"),
+        ("oracle2://u:geheim@h/d", r"'oracle2://u:\*\*\*@h/d' is no database URL"),
+        ("postgresql+psycopg://u:geheim@h:port/d", r"u:\*\*\*@h:port/d' is no database URL"),
+        ("mysql://u:geheim@h/d", "'mysql' is no store; use sqlite or postgresql"),
+        ("postgresql+pg8000://h/d", "'pg8000' is not installed; install the extra `postgres`"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_an_error_that_shows_no_password(url, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        Store(url)
+    assert "geheim" not in str(caught.value)
+
+
+def test_the_name_of_a_store_shows_no_password(tmp_path):
+    with pytest.raises(StoreError) as caught:
+        Store(f"postgresql+psycopg://u:geheim@/d?host={tmp_path}")
+    assert "geheim" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------- it cannot be written
+
+
+def test_a_store_stays_the_same_file_wherever_the_process_goes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Store("sqlite:///store.db") as store:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        store._database.close()  # what it opens next, it opens from here
+        store.put(a_trace(user(), says()))
+        assert store.count() == 1
+    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == []
+
+
+@contextmanager
+def held(url):
+    """Somebody else writes, and takes his time."""
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            driver: Any = connection.connection.driver_connection
+            driver.isolation_level = None
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("LOCK TABLE trace IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+    engine.dispose()
+
+
+def test_a_locked_store_is_busy_and_takes_the_same_records_a_moment_later(url):
+    trace = a_trace(system(), user(), says())
+    with Store(url, busy_seconds=0.1) as store:
+        with held(url), pytest.raises(StoreBusy, match="locked by somebody else"):
+            store.put(trace)
+        store.put(trace)
+        assert store.trace(trace.id).calls == trace.calls
+
+
+def test_one_can_read_while_another_writes(tmp_path):
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store(url, busy_seconds=0.1) as store:
+        store.put(a_trace(user(), says(), id="t1"))
+        with held(url):
+            assert store.count() == 1
+
+
+def test_a_reader_sees_one_state_though_another_writes(store, url):
+    store.put(a_trace(user(), says(), id="t1"))
+    with store._database.read() as connection:
+        query = sqlalchemy.text("SELECT count(*) FROM trace")
+        assert connection.execute(query).scalar() == 1
+        with Store(url) as other:
+            other.put(a_trace(user(), says(), id="t2"))
+        assert connection.execute(query).scalar() == 1
+    assert store.count() == 2
+
+
+def test_a_store_that_may_only_be_read_is_read_and_says_so_when_written(tmp_path):
+    file = tmp_path / "store.db"
+    with Store(f"sqlite:///{file}") as store:
+        store.put(a_trace(user(), says(), id="t1"))
+    with Store(f"sqlite:///file:{file}?mode=ro&uri=true") as store:
+        assert store.trace("t1").answer == "hello"
+        with pytest.raises(StoreError, match="may not be written here"):
+            store.put(an_opinion("t1"))
+
+
+def test_a_store_without_permission_is_one_clear_error(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    Store(f"sqlite:///{folder}/store.db").close()
+    (folder / "store.db").chmod(0o400)
+    folder.chmod(0o500)
+    tmp_path.chmod(0o755)
+    code = """
+        import sys, os
+        from agentloop.base.store import Store
+        from agentloop.base.errors import StoreError
+        from tests.makers import a_trace, says, user
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            with Store(sys.argv[1]) as store:
+                store.put(a_trace(user(), says()))
+        except StoreError as error:
+            print(error)
+    """
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    worker = python(code, f"sqlite:///{folder}/store.db", stdout=subprocess.PIPE)
+    said, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 0
+    assert "store.db" in said
+    assert len(said.splitlines()) == 1
+
+
+def big(n):
+    return a_trace(system("s" * 100_000), user(f"{n}" * 1000), says(), id=f"t{n}")
+
+
+def test_a_full_database_takes_nothing_of_what_does_not_fit(tmp_path):
+    with Store(f"sqlite:///{tmp_path}/store.db") as store:
+        store.put(a_trace(user(), says(), id="before"))
+        with store._database._engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+
+        def cap(connection, _):
+            connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+        sqlalchemy.event.listen(store._database._engine, "connect", cap)
+        store._database.close()
+        with pytest.raises(StoreError, match=r"no space left .*nothing was stored"):
+            store.put(a_trace(user(), says(), id="small"), big(1))
+        assert [j.trace.id for j in store.all_judged()] == ["before"]
+        sqlalchemy.event.remove(store._database._engine, "connect", cap)
+        store._database.close()
+        store.put(big(1))
+        assert store.count() == 2
+
+
+def test_a_full_disk_is_one_clear_error_and_the_next_process_goes_on(tmp_path):
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store(url) as store:
+        store.put(a_trace(user(), says(), id="before"))
+    code = """
+        import sys
+        from agentloop.base.store import Store
+        from agentloop.base.errors import StoreError
+        from tests.base.store.test_database import big
+        with Store(sys.argv[1]) as store:
+            try:
+                for n in range(100):
+                    store.put(big(n).model_copy(update={"calls": (), "tail": big(n).conversation,
+                              "metadata": {"much": "x" * 100_000}}))
+            except StoreError as error:
+                print(n, error)
+    """
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
+    worker = python(code, url, stdout=subprocess.PIPE, preexec_fn=small_files)
+    said, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 0
+    stored, _, error = said.partition(" ")
+    assert "nothing was stored" in error
+    assert len(said.splitlines()) == 1
+    with Store(url, create=False) as store:
+        assert store.count() == int(stored) + 1
+        store.put(big(1000))
+    check = sqlite3.connect(tmp_path / "store.db")
+    assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    check.close()
+
+
+def test_a_name_that_the_database_cannot_index_is_the_records_fault(postgres_url):
+    noise = os.urandom(4_000).hex()
+    with Store(postgres_url) as store:
+        with pytest.raises(RecordError, match="too long"):
+            store.put(a_trace(user(), says(), user=noise))
+        assert store.count() == 0

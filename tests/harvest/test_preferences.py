@@ -1,0 +1,149 @@
+"""DPO: two answers to the same context, judged alike, and nothing that only looks like it."""
+
+from agentloop.base.records import DPOExample, Refusal
+from agentloop.harvest import Branch, branches, dpo, parted
+from tests.harvest.makers import (
+    a_trace,
+    an_opinion,
+    calls,
+    judged,
+    returns,
+    says,
+    system,
+    user,
+)
+
+CONTEXT = (system(), user("hi"))
+
+
+def answered(text, *scores, id, at=-1, tools=None, resolved=None, arm=None, agent="support"):
+    output = says(text) if isinstance(text, str) else text
+    options = {} if tools is None else {"tools": tools}
+    one = judged(
+        a_trace(*CONTEXT, output, id=id, arm=arm, agent=agent, **options),
+        *scores,
+        resolved=resolved,
+    )
+    return Branch(one.trace.calls[at], one)
+
+
+def pairs(*fork, **knobs):
+    return list(dpo([list(fork)], **knobs))
+
+
+def codes(found):
+    return [item.code for item in found if not isinstance(item, DPOExample)]
+
+
+def test_two_answers_to_one_context_with_opposite_thumbs_are_a_pair():
+    (pair,) = pairs(answered("good", 1.0, id="a"), answered("bad", 0.0, id="b"))
+    assert (pair.context, pair.preferred, pair.rejected) == (CONTEXT, says("good"), says("bad"))
+    assert (pair.margin, pair.source, pair.traces) == (1.0, "regeneration", ("a", "b"))
+
+
+def test_two_arms_of_a_trial_are_said_to_be_such():
+    (pair,) = pairs(
+        answered("good", 1.0, id="a", arm="control"), answered("bad", 0.0, id="b", arm="candidate")
+    )
+    assert pair.source == "trial"
+
+
+def test_equal_verdicts_give_no_pair():
+    found = pairs(answered("x", 1.0, id="a"), answered("y", 1.0, id="b"))
+    assert codes(found) == [Refusal.NO_CONTRAST]
+
+
+def test_an_answer_that_nobody_judged_gives_no_pair():
+    found = pairs(answered("x", 1.0, id="a"), answered("y", id="b"))
+    assert codes(found) == [Refusal.NOT_JUDGED]
+
+
+def test_an_answer_that_people_disagree_about_gives_no_pair():
+    found = pairs(
+        answered("x", 1.0, id="a"),
+        answered("x", 0.0, id="b"),
+        answered("y", 0.0, id="c"),
+    )
+    assert codes(found) == [Refusal.UNDECIDED]
+
+
+def test_what_a_person_disliked_is_not_worse_than_what_only_a_rule_liked():
+    found = pairs(answered("x", 0.0, id="a"), answered("y", id="b", resolved=True))
+    assert codes(found) == [Refusal.DIFFERENT_JUDGES]
+
+
+def test_two_outcomes_compare_with_each_other():
+    (pair,) = pairs(
+        answered(calls("right"), id="a", resolved=True),
+        answered(calls("wrong"), id="b", resolved=False),
+    )
+    assert pair.preferred.calls[0].function.name == "right"
+
+
+def test_answers_with_different_tools_at_hand_do_not_compare():
+    found = pairs(answered("x", 1.0, id="a"), answered("y", 0.0, id="b", tools=()))
+    assert codes(found) == [Refusal.DIFFERENT_TOOLS]
+
+
+def test_answers_of_different_agents_do_not_compare():
+    found = pairs(answered("x", 1.0, id="a"), answered("y", 0.0, id="b", agent="other"))
+    assert codes(found) == [Refusal.DIFFERENT_AGENTS]
+
+
+def test_a_correction_is_preferred_to_what_it_corrects():
+    trace = a_trace(*CONTEXT, says("bad"))
+    one = judged(trace, an_opinion(trace, correction="good", call="t1/0"))
+    (pair,) = pairs(Branch(trace.calls[0], one))
+    assert (pair.preferred, pair.rejected, pair.source) == (says("good"), says("bad"), "correction")
+    assert pair.producers == ("person:ann",)
+
+
+def test_a_correction_that_changes_nothing_is_no_pair():
+    trace = a_trace(*CONTEXT, says("same"))
+    one = judged(trace, an_opinion(trace, correction="same", call="t1/0"))
+    assert pairs(Branch(trace.calls[0], one)) == []
+
+
+def test_equal_tool_calls_are_one_answer_whatever_their_ids():
+    found = pairs(
+        answered(calls(id="a1"), id="a", resolved=True),
+        answered(calls(id="b1"), id="b", resolved=False),
+    )
+    assert found == []
+
+
+def test_one_context_gives_at_most_so_many_pairs():
+    fork = [answered(f"good {n}", 1.0, id=f"g{n}") for n in range(4)]
+    fork += [answered(f"bad {n}", 0.0, id=f"b{n}") for n in range(4)]
+    found = pairs(*fork, pairs_per_context=2)
+    assert sum(isinstance(item, DPOExample) for item in found) == 2
+    assert codes(found) == [Refusal.TOO_MANY] * 2
+
+
+def test_runs_of_one_task_that_part_at_the_user_are_no_pair():
+    one = judged(a_trace(*CONTEXT, says("so?"), user("a"), says("A"), id="a", task_id="7"), 1.0)
+    two = judged(a_trace(*CONTEXT, says("so?"), user("b"), says("B"), id="b", task_id="7"), 0.0)
+    (refused,) = parted([one, two])
+    assert (refused.code, refused.traces) == (Refusal.PARTED_AT_USER, ("a", "b"))
+    assert refused.detail == "task runs part at message 4: user"
+
+
+def test_runs_of_one_task_that_part_at_a_tools_answer_are_no_pair():
+    def run(answer, said, **fields):
+        return a_trace(*CONTEXT, calls(), returns(answer), says(said), task_id="7", **fields)
+
+    found = list(parted([judged(run("1", "A", id="a"), 1.0), judged(run("2", "B", id="b"), 0.0)]))
+    assert [refused.code for refused in found] == [Refusal.PARTED_AT_USER]
+
+
+def test_runs_of_one_task_that_part_at_the_assistant_are_left_to_the_pairs():
+    one = judged(a_trace(*CONTEXT, says("A"), id="a", task_id="7"), 1.0)
+    two = judged(a_trace(*CONTEXT, says("B"), id="b", task_id="7"), 0.0)
+    assert list(parted([one, two])) == []
+
+
+def test_branches_are_the_calls_of_the_traces_that_are_selected():
+    one, two = (answered("x", 1.0, id=id) for id in ("a", "b"))
+    made = [(b.call.id, b.judged) for b in (one, two)]
+    assert branches(made, lambda j: j.trace.id == "a") == [one]
+    assert branches(made, lambda _: False) == []

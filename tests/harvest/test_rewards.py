@@ -1,0 +1,119 @@
+"""RFT: tasks whose outcome varies, and the grader that their references call for."""
+
+import pytest
+
+from agentloop import graders
+from agentloop.base.records import Refusal, RFTExample
+from agentloop.harvest import Branch, rft
+from agentloop.harvest.rewards import grader
+from tests.harvest.makers import a_trace, calls, judged, says, system, user
+
+CONTEXT = (system(), user("cancel 7"))
+REFERENCE = {"name": "cancel", "arguments": {"id": "7"}}
+
+
+def rollouts(*values, reference=REFERENCE, **options):
+    fork = []
+    for n, value in enumerate(values):
+        one = judged(
+            a_trace(*CONTEXT, says(f"{n}"), id=f"t{n}"), resolved=value, reference=reference
+        )
+        fork.append(Branch(one.trace.calls[0], one))
+    (item,) = rft([fork], **options)
+    return item
+
+
+def test_a_context_that_passes_now_and_then_is_an_item_with_its_reference():
+    item = rollouts(True, False)
+    assert isinstance(item, RFTExample)
+    assert item.context == CONTEXT
+    assert (item.pass_rate, item.rollouts) == (0.5, 2)
+    assert item.fields == {"reference_answer": REFERENCE}
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ((True, True), Refusal.TOO_EASY),
+        ((False, False), Refusal.TOO_HARD),
+        ((None, None), Refusal.NO_OUTCOME),
+    ],
+)
+def test_what_has_nothing_to_teach_is_refused(values, code):
+    assert rollouts(*values).code is code
+
+
+def test_the_band_can_be_widened():
+    assert isinstance(rollouts(True, True, band=(0.0, 1.0)), RFTExample)
+
+
+def test_an_unknown_outcome_counts_as_no_rollout():
+    item = rollouts(True, False, None)
+    assert (item.pass_rate, item.rollouts) == (0.5, 2)
+
+
+def test_without_a_reference_nothing_can_be_graded():
+    assert rollouts(True, False, reference=None).code is Refusal.NO_REFERENCE
+
+
+def test_an_outcome_may_be_named():
+    assert rollouts(True, False, outcome="resolved").pass_rate == 0.5
+    assert rollouts(True, False, outcome="other").code is Refusal.NO_OUTCOME
+
+
+def test_references_that_contradict_each_other_are_refused():
+    fork = []
+    for n, name in enumerate(("cancel", "refund")):
+        one = judged(
+            a_trace(*CONTEXT, says(f"{n}"), id=f"t{n}"),
+            resolved=bool(n),
+            reference={"name": name, "arguments": {}},
+        )
+        fork.append(Branch(one.trace.calls[0], one))
+    (item,) = rft([fork])
+    assert item.code is Refusal.REFERENCES_DIFFER
+
+
+def reward(reference, message):
+    spec = grader([reference])
+    with graders.compile(spec) as compiled:
+        sample = graders.sample_of(message.to_dict())
+        return compiled.grade(sample, {"reference_answer": reference}).reward
+
+
+def test_a_tool_call_is_graded_by_name_and_by_arguments():
+    assert reward(REFERENCE, calls("cancel", '{"id": "7"}')) == 1.0
+    assert reward(REFERENCE, calls("cancel", '{"id":"7"}')) == 1.0, "spaces are not meaning"
+    assert reward(REFERENCE, calls("cancel", '{"id": "8"}')) == 0.5
+    assert reward(REFERENCE, calls("refund", '{"id": "7"}')) == 0.0
+    assert reward(REFERENCE, says("Cancelled.")) == 0.0
+
+
+def test_a_tool_call_without_arguments_is_right_when_it_has_none():
+    handoff = {"name": "transfer_to_billing", "arguments": {}}
+    assert reward(handoff, calls("transfer_to_billing", "{}")) == 1.0
+    assert reward(handoff, calls("transfer_to_billing", '{"x": 1}')) == 0.5
+
+
+def test_json_is_graded_by_the_share_of_right_fields():
+    wanted = {"status": "shipped", "days": 2}
+    assert reward(wanted, says('{"status": "shipped", "days": 3}')) == 0.5
+
+
+def test_a_label_is_graded_by_being_it():
+    assert (reward("refund", says("refund")), reward("refund", says("Refund!"))) == (1.0, 0.0)
+
+
+def test_a_text_is_graded_by_likeness():
+    wanted = "Your order was sent on Monday and should be with you soon."
+    assert reward(wanted, says(wanted)) == 1.0
+    assert 0.0 < reward(wanted, says("Your order was sent on Tuesday.")) < 1.0
+
+
+def test_a_number_is_graded_by_equality():
+    assert (reward(7, says("7")), reward(7, says("8"))) == (1.0, 0.0)
+
+
+def test_references_of_mixed_kinds_call_for_no_grader():
+    assert grader(["a", {"b": 1}]) is None
+    assert grader([]) is None

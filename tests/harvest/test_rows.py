@@ -1,0 +1,177 @@
+"""From examples to rows and files: formats, splits, five files, and the same bytes again."""
+
+import hashlib
+import json
+
+import pytest
+
+from agentloop.base.errors import EmptyHarvest, StoreError
+from agentloop.base.records import Method, faults
+from agentloop.harvest import Branch, dataset, dpo, rft, sft, write
+from agentloop.harvest.splits import split
+from tests.harvest.makers import a_trace, calls, judged, returns, says, system, user
+
+
+def talk(n, **fields):
+    return a_trace(
+        system(), user(f"find {n}"), calls(), returns(), says(f"It is {n}."), id=f"t{n}", **fields
+    )
+
+
+def made(n=20, **options):
+    found = sft([judged(talk(k, user=f"u{k}"), 1.0) for k in range(n)], agents=["support"])
+    return dataset(Method.SFT, found, agents=["support"], recipe={"good": 0.8}, **options)
+
+
+def test_an_sft_row_is_the_conversation_and_its_tools_and_nothing_else():
+    (row,) = made(1, valid_share=0.0).rows
+    assert list(row.body) == ["messages", "tools"]
+    assert [m["role"] for m in row.body["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    assert faults(row.body, Method.SFT) == []
+    assert not any("weight" in message for message in row.body["messages"])
+
+
+def test_a_masked_turn_has_the_weight_zero():
+    trace = talk(1)
+    only_last = trace.model_copy(update={"calls": trace.calls[1:]})
+    found = sft([judged(only_last, 1.0)], agents=["support"])
+    (row,) = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0).rows
+    assert [m.get("weight") for m in row.body["messages"]] == [None, None, 0, None, None]
+
+
+def test_a_dpo_row_has_openais_three_keys():
+    fork = []
+    for id, text, score in (("a", "good", 1.0), ("b", "bad", 0.0)):
+        one = judged(a_trace(system(), user("hi"), says(text), id=id), score)
+        fork.append(Branch(one.trace.calls[0], one))
+    made = dataset(Method.DPO, dpo([fork]), agents=["support"], recipe={}, valid_share=0.0)
+    (row,) = made.rows
+    assert list(row.body) == ["input", "preferred_output", "non_preferred_output"]
+    assert list(row.body["input"]) == ["messages", "tools"]
+    assert row.note == {"margin": 1.0, "source": "regeneration"}
+    assert faults(row.body, Method.DPO) == []
+
+
+def contexts(n):
+    for k in range(n):
+        fork = []
+        for value in (True, False):
+            trace = a_trace(system(), user(f"cancel {k}"), says(str(value)), id=f"{k}{value}")
+            one = judged(trace, resolved=value, reference=f"label {k % 3}")
+            fork.append(Branch(one.trace.calls[0], one))
+        yield fork
+
+
+def test_an_rft_row_is_told_by_the_developer_and_carries_its_reference():
+    made = dataset(Method.RFT, rft(contexts(1)), agents=["support"], recipe={}, valid_share=0.0)
+    (row,) = made.rows
+    assert [m["role"] for m in row.body["messages"]] == ["developer", "user"]
+    assert row.body["reference_answer"] == "label 0"
+    assert faults(row.body, Method.RFT) == []
+    assert made.grader["type"] == "string_check"
+
+
+def test_rft_always_has_a_row_to_validate_with():
+    made = dataset(Method.RFT, rft(contexts(5)), agents=["support"], recipe={}, valid_share=0.0)
+    assert (len(made.rows), len(made.valid)) == (4, 1)
+
+
+def test_a_user_is_on_one_side_of_the_split_only_and_stays_there():
+    few, many = made(10, valid_share=0.3), made(40, valid_share=0.3)
+    sides = {row.traces[0]: row.split for row in (*many.rows, *many.valid)}
+    assert {"train", "valid"} == set(sides.values())
+    for row in (*few.rows, *few.valid):
+        assert sides[row.traces[0]] == row.split
+
+
+def test_a_split_takes_about_its_share():
+    taken = sum(split(f"u{n}", share=0.1) == "valid" for n in range(5_000))
+    assert 400 < taken < 600
+
+
+def test_the_same_store_and_recipe_give_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        write(made(), tmp_path / name)
+    for file in sorted((tmp_path / "one").iterdir()):
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_the_five_files_fit_together(tmp_path):
+    whole = made(20, valid_share=0.3)
+    write(whole, tmp_path / "d")
+    names = sorted(p.name for p in (tmp_path / "d").iterdir())
+    assert names == [
+        "manifest.json",
+        "refused.jsonl",
+        "rows.meta.jsonl",
+        "train.jsonl",
+        "valid.jsonl",
+    ]
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    for part in ("train", "valid"):
+        content = (tmp_path / "d" / f"{part}.jsonl").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == manifest["sha256"][part]
+        assert content.count(b"\n") == manifest["rows"][part]
+    for line in (tmp_path / "d" / "rows.meta.jsonl").read_text().splitlines():
+        meta = json.loads(line)
+        lines = (tmp_path / "d" / meta["file"]).read_bytes().splitlines()
+        assert hashlib.sha256(lines[meta["line"] - 1]).hexdigest() == meta["sha256"]
+    assert manifest["dataset"] == whole.id
+
+
+def test_a_second_harvest_takes_the_place_of_the_first(tmp_path):
+    write(made(20), tmp_path / "d")
+    write(made(10), tmp_path / "d")
+    assert json.loads((tmp_path / "d" / "manifest.json").read_text())["dataset"] == made(10).id
+    assert [p.name for p in tmp_path.iterdir()] == ["d"], "no draft is left"
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreError, match=r"thesis\.tex"):
+        write(made(), tmp_path / "d")
+    assert [p.name for p in (tmp_path / "d").iterdir()] == ["thesis.tex"]
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        write(made(), tmp_path / "file" / "d")
+
+
+def test_no_row_at_all_says_which_reason_was_the_most_frequent():
+    found = sft([judged(talk(1), 0.0), judged(talk(2), 0.0), judged(talk(3))], agents=["support"])
+    with pytest.raises(EmptyHarvest, match=r"3 candidates of support.*\(2\): not_good\."):
+        dataset(Method.SFT, found, agents=["support"], recipe={})
+
+
+def test_a_row_that_a_provider_would_refuse_is_refused_here_with_its_fault():
+    broken = a_trace(system(), user("hi"), calls(arguments="no json"), returns(), says("x"))
+    good = judged(talk(1), 1.0)
+    found = sft([judged(broken, 1.0), good], agents=["support"])
+    made = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0)
+    (refused,) = made.refused
+    assert (refused.code.value, len(made.rows)) == ("bad_row", 1)
+    assert "messages[2].tool_calls[0].function.arguments" in refused.detail
+
+
+def test_parallel_tool_calls_switched_off_is_said_in_every_row():
+    off = talk(1)
+    last = off.calls[-1].model_copy(update={"settings": {"parallel_tool_calls": False}})
+    off = off.model_copy(update={"calls": (*off.calls[:-1], last)})
+    found = sft([judged(off, 1.0), judged(talk(2), 1.0)], agents=["support"])
+    rows = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0).rows
+    assert [row.body["parallel_tool_calls"] for row in rows] == [False, True]
+
+
+def test_more_rows_than_wanted_are_refused_as_such():
+    whole = made(20, limit=5, valid_share=0.0)
+    assert (len(whole.rows), whole.manifest["refused"]) == (5, {"too_many": 15})

@@ -1,0 +1,88 @@
+"""The Agents SDK on Chat Completions, streamed and not."""
+
+import asyncio
+
+import openai
+import pytest
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    Runner,
+    function_tool,
+    set_tracing_disabled,
+)
+
+asked: list[str] = []
+
+
+@function_tool
+def get_order(id: str) -> str:
+    """Look up an order."""
+    asked.append(id)
+    return "shipped"
+
+
+@pytest.fixture
+def agent(server):
+    set_tracing_disabled(True)
+    asked.clear()
+
+    def made(client):
+        return Agent(
+            name="shop",
+            instructions="You are the shop.",
+            tools=[get_order],
+            model=OpenAIChatCompletionsModel("parrot", client),
+            model_settings=ModelSettings(temperature=0, include_usage=True),
+        )
+
+    return made
+
+
+def run(server, agent, play):
+    async def with_client():
+        url = f"{server.url}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+            return await play(agent(client))
+
+    return asyncio.run(with_client())
+
+
+def test_an_agent_calls_its_tool_and_answers(server, agent):
+    async def play(shop):
+        return await Runner.run(shop, "order 7")
+
+    result = run(server, agent, play)
+    assert result.final_output == "It is shipped."
+    assert asked == ["7"]
+    assert result.context_wrapper.usage.requests == 2
+    assert result.context_wrapper.usage.total_tokens > 20
+
+
+def test_a_streamed_agent_does_the_same(server, agent):
+    async def play(shop):
+        result = Runner.run_streamed(shop, "order 7")
+        deltas = [
+            event.data.delta
+            async for event in result.stream_events()
+            if event.type == "raw_response_event"
+            and event.data.type == "response.output_text.delta"
+        ]
+        return result.final_output, "".join(deltas), result.context_wrapper.usage.total_tokens
+
+    output, deltas, tokens = run(server, agent, play)
+    assert output == deltas == "It is shipped."
+    assert asked == ["7"]
+    assert tokens > 20
+
+
+def test_many_agents_at_once_do_not_mix(server, agent):
+    async def play(shop):
+        return await asyncio.gather(
+            *(Runner.run(shop, "order 7" if n % 2 else "hi") for n in range(24))
+        )
+
+    outputs = [result.final_output for result in run(server, agent, play)]
+    assert outputs == ["Hello! How can I help?", "It is shipped."] * 12
+    assert asked == ["7"] * 12

@@ -1,0 +1,290 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from agentloop.ui.cli import app
+
+TALK = {
+    "id": "t1",
+    "agent": "support",
+    "messages": [
+        {"role": "system", "content": "You help."},
+        {"role": "user", "content": "where is 1?"},
+        {"role": "assistant", "content": "Here."},
+    ],
+}
+
+
+def a_line(n, **fields):
+    messages = [dict(m) for m in TALK["messages"]]
+    messages[1]["content"] = f"where is {n}?"
+    return {**TALK, "id": f"t{n}", "user": f"u{n}", "messages": messages, **fields}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("AGENTLOOP_DATABASE_URL", "OPENAI_API_KEY", "AGENTLOOP_LOCAL_URL"):
+        monkeypatch.delenv(name, raising=False)
+    runner = CliRunner()
+
+    def invoke(*words):
+        return runner.invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
+
+    return invoke
+
+
+@pytest.fixture
+def filled(run, tmp_path):
+    """A store with 30 traces: 20 good, 10 bad."""
+    lines = [a_line(n, outcome={"resolved": n < 20}) for n in range(30)]
+    (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run("import", "talks.jsonl").exit_code == 0
+    return run
+
+
+def one_line(result, status=1):
+    """The one line that a refused command says on stderr."""
+    assert result.exit_code == status, result.output
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1, result.stderr
+    assert result.stdout == ""
+    return lines[0]
+
+
+def commands(group=app, words=()):
+    for command in group.registered_commands:
+        yield [*words, command.name or command.callback.__name__.rstrip("_")]
+    for sub in group.registered_groups:
+        yield from commands(sub.typer_instance, [*words, sub.name])
+
+
+ALL = list(commands())
+SERVERS = [["local", "serve"]]
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_has_a_help_with_an_example_of_itself(run, words):
+    help = run(*words, "--help").stdout
+    assert f"Example: agentloop {' '.join(words)}" in re.sub(r"\s+", " ", help)
+    assert words in SERVERS or "--json" in help
+
+
+def test_an_unknown_command_is_wrong_use(run):
+    assert run("fly").exit_code == 2
+
+
+def test_a_bad_option_is_wrong_use(filled):
+    assert filled("traces", "list", "--limit", "none").exit_code == 2
+    assert filled("harvest", "karate", "support", "--out", "x").exit_code == 2
+
+
+def test_it_says_its_version(run):
+    assert run("--version").stdout.startswith("agentloop 0.")
+
+
+def test_a_store_that_is_not_there_is_one_line_with_the_way_in(run, tmp_path):
+    said = one_line(run("traces", "list"))
+    assert said.startswith("error: there is no store at traces/loop.db; run an agent")
+    assert list(tmp_path.iterdir()) == [], "nothing was made"
+
+
+def test_importing_twice_adds_nothing(filled):
+    again = filled("import", "talks.jsonl", "--json")
+    assert json.loads(again.stdout)["imported"] == 30
+    assert len(json.loads(filled("traces", "list", "--limit", 99, "--json").stdout)) == 30
+
+
+def test_a_bad_line_is_told_with_its_number_and_stops_nothing(run, tmp_path):
+    (tmp_path / "x.jsonl").write_text(f"{json.dumps(TALK)}\n{{bad\n{json.dumps(a_line(2))}\n")
+    result = run("import", "x.jsonl")
+    assert result.exit_code == 1
+    assert "x.jsonl:2: no JSON" in result.stderr
+    assert len(json.loads(run("traces", "list", "--json").stdout)) == 2
+
+
+def test_a_file_that_is_not_there_is_one_line(run):
+    assert "cannot read nowhere.jsonl" in one_line(run("import", "nowhere.jsonl"))
+
+
+def test_a_trace_is_shown_with_its_messages_and_its_verdict(filled):
+    shown = filled("traces", "show", "t3").stdout
+    assert "where is 3?" in shown
+    assert "outcome resolved: True" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["traces", "show", "nope"], "no trace 'nope'"),
+        (["rate", "nope", "up"], "no trace 'nope'"),
+        (["rate", "t1", "great"], "'great' is no verdict"),
+        (["correct", "nope", "--text", "x"], "no trace 'nope'"),
+        (["outcome", "t1", "a b", "true"], "'a b' is no name"),
+        (["outcome", "t1", "x", "true", "--reference", "{"], "--reference is no JSON"),
+        (["advise", "nobody"], "no agent 'nobody'"),
+        (["harvest", "sft", "nobody", "--out", "d"], "known: support"),
+        (["harvest", "sft", "support", "--where", "scor > 1", "--out", "d"], "known names"),
+        (["harvest", "sft", "support", "--where", "score > 2", "--out", "d"], "no row from 30"),
+        (["harvest", "rft", "support", "--band", "x", "--out", "d"], "--band is two numbers"),
+        (["data", "show", "sft-nope"], "no dataset 'sft-nope'"),
+        (["data", "check", "nope.jsonl", "--method", "sft"], "cannot read nope.jsonl"),
+        (["tune", "sft-nope", "--base", "m"], "no dataset 'sft-nope'"),
+        (["jobs", "show", "nope"], "no job 'nope'"),
+        (["models", "show", "nope"], "no version 'nope'"),
+        (["gate", "nope", "--agent", "support"], "no version 'nope'"),
+        (["swap", "support", "nope"], "no version 'nope'"),
+        (["rollback", "support"], "never swapped"),
+        (["trial", "start", "support", "nope"], "no version 'nope'"),
+        (["trial", "stop", "nope"], "no trial 'nope'"),
+        (["grader", "check", "nope.json"], "cannot read nope.json"),
+        (["local", "serve", "--base", "x"], "NAME=FOLDER"),
+        (["import", "talks.jsonl", "--format", "xml"], "no format 'xml'; known: auto, chat"),
+        (["traces", "list", "--store", "mysql://x"], "mysql"),
+        (["traces", "list", "--store", "nonsense"], "'nonsense' is no database URL"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(filled, words, said, tmp_path):
+    before = sorted(p.name for p in tmp_path.iterdir())
+    assert said in one_line(filled(*words))
+    assert sorted(p.name for p in tmp_path.iterdir()) == before, "nothing half-written"
+    assert filled("traces", "list").exit_code == 0, "the next command works"
+
+
+def test_feedback_from_the_command_line_settles(filled):
+    assert "settles at 0.00" in filled("rate", "t1", "down", "--by", "ann").stdout
+    assert "settles at 0.00" in filled("correct", "t1", "--text", "There.", "--by", "ann").stdout
+    scored = filled("outcome", "t29", "resolved", "true", "--json").stdout
+    assert json.loads(scored) == {"trace": "t29", "score": 1.0}
+
+
+def test_feedback_from_a_file_settles_line_by_line(filled, tmp_path):
+    lines = [
+        '{"trace": "t1", "thumbs": "down", "by": "ann"}',
+        '{"trace": "nope", "thumbs": "up"}',
+        '{"trace": "t2", "outcome": {"csat": 0.9}}',
+    ]
+    (tmp_path / "f.jsonl").write_text("\n".join(lines))
+    result = filled("feedback", "import", "f.jsonl")
+    assert result.exit_code == 1
+    assert "f.jsonl:2: no trace 'nope'" in result.stderr
+    assert "2 lines stored" in result.stdout
+
+
+def test_a_harvest_writes_five_files_and_tells_the_funnel(filled, tmp_path):
+    result = filled("harvest", "sft", "support", "--out", "d", "--valid", "0.2")
+    assert result.exit_code == 0, result.output
+    assert "sft: 30 traces -> 30 considered -> 20 rows" in result.stdout
+    assert "not_good" in result.stdout
+    assert len(list((tmp_path / "d").iterdir())) == 5
+    assert filled("data", "check", "d/train.jsonl", "--method", "sft").exit_code == 0
+
+
+def test_the_json_of_a_harvest_is_its_manifest(filled, tmp_path):
+    printed = json.loads(filled("harvest", "sft", "support", "--out", "d", "--json").stdout)
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    assert printed == {**manifest, "out": "d"}
+    assert [m["dataset"] for m in json.loads(filled("data", "list", "--json").stdout)] == [
+        manifest["dataset"]
+    ]
+    shown = json.loads(filled("data", "show", manifest["dataset"], "--json").stdout)
+    assert shown["versions"] == []
+
+
+def test_a_folder_that_was_changed_by_hand_is_not_tuned_on(filled, tmp_path):
+    filled("harvest", "sft", "support", "--out", "d")
+    train = tmp_path / "d" / "train.jsonl"
+    train.write_text(train.read_text() + "{}\n")
+    assert "was changed since the harvest" in one_line(filled("tune", "d", "--base", "m"))
+
+
+def test_what_costs_money_is_not_started_without_a_confirmation(filled):
+    filled("harvest", "sft", "support", "--out", "d")
+    result = filled("tune", "d", "--provider", "openai", "--base", "gpt-4.1")
+    assert result.exit_code == 1
+    assert "error: this job costs about $0." in result.stderr
+    assert json.loads(filled("jobs", "list", "--json").stdout) == []
+
+
+def test_a_provider_that_does_not_run_is_one_line_and_the_job_can_be_resumed(filled, monkeypatch):
+    monkeypatch.setenv("AGENTLOOP_LOCAL_URL", "http://127.0.0.1:9/v1")
+    filled("harvest", "sft", "support", "--out", "d", "--valid", "0")
+    result = filled("tune", "d", "--base", "agentloop-tiny")
+    assert result.exit_code == 1
+    assert "start it with `agentloop local serve`" in result.stderr
+    (job,) = json.loads(filled("jobs", "list", "--json").stdout)
+    assert job["state"] == "submitting", "the ledger knows the job before the provider does"
+    again = one_line(filled("jobs", "resume", job["id"]))
+    assert "start it with `agentloop local serve`" in again
+
+
+def test_a_file_check_names_line_code_and_way_out(run, tmp_path):
+    good = {"messages": TALK["messages"]}
+    lines = [good] * 10 + [{"messages": TALK["messages"], "weight": 1}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{half\n")
+    result = run("data", "check", "x.jsonl", "--method", "sft")
+    assert result.exit_code == 1
+    assert 'x.jsonl:11: error: extra_key: the row contains an extra "weight"' in result.stdout
+    assert "x.jsonl:12: error: invalid_json" in result.stdout
+    assert "x.jsonl:2: warning: duplicate" in result.stdout
+    report = json.loads(run("data", "check", "x.jsonl", "--method", "sft", "--json").stdout)
+    assert (report["rows"], report["fit"]) == (12, False)
+
+
+def test_a_grader_is_checked_and_run(run, tmp_path):
+    spec = {
+        "type": "string_check",
+        "name": "exact",
+        "operation": "eq",
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.label}}",
+    }
+    (tmp_path / "g.json").write_text(json.dumps(spec))
+    assert run("grader", "check", "g.json").exit_code == 0
+    graded = run("grader", "run", "g.json", "--sample", "yes", "--item", '{"label": "yes"}')
+    assert graded.stdout == "reward 1.0000\n"
+    (tmp_path / "bad.json").write_text('{"type": "astrology"}')
+    assert "astrology" in one_line(run("grader", "check", "bad.json"))
+
+
+def test_traces_go_out_and_come_in_again_as_they_were(filled, tmp_path):
+    assert "30 lines" in filled("traces", "export", "out.jsonl").stdout
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    assert filled("import", "out.jsonl", "--store", other).exit_code == 0
+    shown = [
+        json.loads(filled("traces", "show", "t7", "--json", *store).stdout)
+        for store in ([], ["--store", other])
+    ]
+    for body in shown:
+        for stamp in ("opinions", "outcomes"):
+            body.pop(stamp, None)
+    assert shown[0] == shown[1]
+
+
+def test_advice_says_what_is_missing(filled):
+    advice = json.loads(filled("advise", "support", "--json").stdout)
+    assert advice["says"] == "not yet"
+    assert advice["evidence"]["good"] == 20
+    assert "30 more good or corrected runs" in filled("advise", "support").stdout
+
+
+def test_the_doctor_says_what_to_do_about_what_is_missing(run, monkeypatch):
+    monkeypatch.setenv("AGENTLOOP_LOCAL_URL", "http://127.0.0.1:9/v1")
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert "agentloop local serve" in result.stdout
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(filled, tmp_path):
+    command = f"{sys.executable} -m agentloop traces list --limit 30 --json | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[\n"
+    assert "Traceback" not in done.stderr
