@@ -55,6 +55,39 @@ def corpus(seed: str | int, trades: Sequence[Domain] = ()) -> Iterator[Conversat
             yield from _handed_over(draw, domain)
 
 
+def drills(seed: str | int) -> Iterator[Conversation]:
+    """The easy half of the lesson, without end: short, and each request in the tool's own words.
+
+    A model that begins with them learns to find a name in the list and to copy it, before it
+    learns to guess one from what was said.
+    """
+    draw = random.Random(f"drills/{seed}")
+    while True:
+        if draw.random() < 0.5:
+            tools = _invented_tools(draw)
+        else:
+            tools = _some_tools(draw, draw.choice(domains()))
+        if draw.random() < 0.25 and len(tools) > 1:
+            yield from _handed_over(draw, _two_desks(draw, tools), literal=True)
+            continue
+        offers = _offered(draw, tools, literal=True)
+        system = _system(draw, draw.choice(("assistant", "support", "help desk")))
+        conversation = Conversation(system, [offer.schema for offer in offers])
+        offer = draw.choice(offers)
+        asked = offer.ask(draw)
+        conversation.messages.append(_user(asked.text))
+        _call_and_answer(draw, conversation.messages, offer, asked)
+        yield conversation
+
+
+def _two_desks(draw: random.Random, tools: list[DomainTool]) -> Domain:
+    split = draw.randint(1, len(tools) - 1)
+    behind = tools[split:][:3]
+    purpose = " ".join(tool.description for tool in behind)
+    name = draw.choice((behind[0].names[0].split("_")[-1], word(draw)))
+    return Domain("drill", [Desk("help", "", tools[:split]), Desk(name, purpose, behind)])
+
+
 def _single(draw: random.Random, tools: list[DomainTool], system: list[Json]) -> Conversation:
     """One agent, one to three requests."""
     offers = _offered(draw, tools)
@@ -127,10 +160,13 @@ def _two_at_once(draw: random.Random, conversation: Conversation, offers: list[O
     messages.append(_assistant(" ".join(_sentence(answer(draw, told)) for _, told in results)))
 
 
-def _handed_over(draw: random.Random, domain: Domain) -> Iterator[Conversation]:
+def _handed_over(
+    draw: random.Random, domain: Domain, *, literal: bool = False
+) -> Iterator[Conversation]:
     """Two agents: what the first sees, and, when it hands over, what the second sees."""
     front, back = domain.desks if len(domain.desks) == 2 else _split(draw, domain)
-    offers, others = _offered(draw, front.tools), _offered(draw, back.tools)
+    offers = _offered(draw, front.tools, literal=literal)
+    others = _offered(draw, back.tools, literal=literal)
     name = back.name.replace(" ", "_") if draw.random() < 0.7 else word(draw)
     handoff = f"transfer_to_{name}"
     purpose = HANDED_OVER.format(name=name, purpose=back.purpose)
@@ -143,8 +179,8 @@ def _handed_over(draw: random.Random, domain: Domain) -> Iterator[Conversation]:
         },
     }
     first = Conversation(_system(draw, front.name), [o.schema for o in offers] + [transfer])
-    stays = draw.random() < 0.5
-    if stays or draw.random() < 0.3:
+    stays = draw.random() < (0.2 if literal else 0.45)
+    if stays or (not literal and draw.random() < 0.25):
         _turn(draw, first, offers, {})
     if stays:
         yield first
@@ -197,10 +233,12 @@ def _invented_tools(draw: random.Random) -> list[DomainTool]:
     return list(tools.values())
 
 
-def _offered(draw: random.Random, tools: list[DomainTool]) -> list[Offer]:
+def _offered(
+    draw: random.Random, tools: list[DomainTool], *, literal: bool = False
+) -> list[Offer]:
     offers: list[Offer] = []
     for tool in draw.sample(tools, len(tools)):
-        offers.append(Offer(draw, tool, [offer.name for offer in offers]))
+        offers.append(Offer(draw, tool, [offer.name for offer in offers], literal=literal))
     return offers
 
 

@@ -43,6 +43,19 @@ JOINTS = {
     "count": ("", "by", "number"),
 }
 """Kind of value -> words that lead to it."""
+FRAMES = ("{}", "{}", "{}", "please {}", "can you {}", "i want to {}", "could you {}")
+REASONS = (", {}", ", it is {}", ", it was {}", " because of {}", ", reason: {}", ", {} please")
+FAULTS = (
+    "{} for {}",
+    "there is a {} on {}",
+    "i have a {} with {}",
+    "{1}: {0}",
+    "{1} is {0}",
+    "the {} of {}",
+    "{1} was {0}",
+    "it says {0} for {1}",
+)
+"""What is wrong, and with what."""
 SUFFIXES = "info data record tool item request now online v2 by_id".split()
 PREFIXES = "do run api my start make fetch crm desk".split()
 
@@ -60,9 +73,19 @@ class Asked:
 class Offer:
     """One tool under the names it has in one conversation."""
 
-    def __init__(self, draw: random.Random, tool: DomainTool, taken: Sequence[str] = ()) -> None:
-        self.tool = tool
-        self.description = reworded(draw, tool.description) if draw.random() < 0.9 else ""
+    def __init__(
+        self,
+        draw: random.Random,
+        tool: DomainTool,
+        taken: Sequence[str] = (),
+        *,
+        literal: bool = False,
+    ) -> None:
+        """`literal`: what people say of it is what it says of itself, word for word."""
+        self.tool, self.literal = tool, literal
+        self.description = tool.description if literal else reworded(draw, tool.description)
+        if draw.random() < 0.08:
+            self.description = ""
         self.name = _renamed(draw, tool, bool(self.description))
         while self.name in taken:
             self.name = f"{self.name}_{word(draw, 2)}"
@@ -110,9 +133,13 @@ class Offer:
             vague: leave the id out of the words.
         """
         wish = draw.choice([w for w in self.tool.wishes if self._possible(w)])
-        if draw.random() < 0.3:
+        text = wish.sentence
+        if self.literal or draw.random() < 0.35:
             wish = self._plain(draw)
-        text, missing = reworded(draw, wish.sentence), ""
+            text = wish.sentence
+        elif draw.random() < 0.5:
+            text = reworded(draw, text)
+        missing = ""
         arguments: Json = {}
         for argument in self.tool.arguments:
             slot, name = "{" + argument.name + "}", self.names[argument.name]
@@ -159,23 +186,43 @@ class Offer:
         return json.dumps({**shown, **facts}, ensure_ascii=False), Told(self.noun, about, facts)
 
     def _plain(self, draw: random.Random) -> Wish:
-        """A wish in the words of the tool itself: its name, its arguments, its choices."""
-        words = draw.choice(self.tool.names).replace("_", " ")
-        said = draw.choice(("{}", "{}", "please {}", "can you {}", "i want to {}")).format(words)
-        choice = None
+        """A wish in the words of the tool itself: its name or description, and its choices."""
+        words = self._own_words(draw)
+        said = draw.choice(FRAMES).format(words)
+        reason, choice, rest = "", None, ""
         for argument in self.tool.arguments:
             slot = "{" + argument.name + "}"
             if argument.choices:
                 choice, offered = draw.choice(list(self.choices[argument.name].items()))
-                form = draw.choice((", {}", ", it is {}", ", {}", " because of {}", ", reason: {}"))
-                said += form.format(offered.replace("_", " "))
+                reason = offered.replace("_", " ")
             elif argument.kind == "id":
                 noun = argument.name.removesuffix("_id").replace("_", " ")
                 named = slot if words.endswith(noun) else f"{noun} {slot}"
                 said += draw.choice((f" {named}", f" {named}", f" for {named}", f" of {slot}"))
             elif not argument.optional or draw.random() < 0.5:
-                said += f" {draw.choice(JOINTS.get(argument.kind, ('', 'with')))} {slot}"
+                rest += f" {draw.choice(JOINTS.get(argument.kind, ('', 'with')))} {slot}"
+        said += rest
+        if reason:
+            about = self.id_argument
+            if about and not rest and draw.random() < 0.4:
+                slot = "{" + about.name + "}"
+                said = draw.choice(FAULTS).format(reason, slot)
+            else:
+                said += draw.choice(REASONS).format(reason)
         return Wish(re.sub(r"\s+", " ", said), choice)
+
+    def _own_words(self, draw: random.Random) -> str:
+        """The name as words where it can be read, or else what the description says."""
+        own = re.sub(r"([A-Z])", r" \1", self.name).lower().replace("_", " ")
+        told = self.description.rstrip(".").lower()
+        if not told or (self.readable and draw.random() < 0.6):
+            return own
+        return told
+
+    @property
+    def readable(self) -> bool:
+        """Whether the offered name says what the tool does."""
+        return any(name.split("_")[0] in self.name.lower() for name in self.tool.names)
 
     def _possible(self, wish: Wish) -> bool:
         return all(wish.choice in choices for choices in self.choices.values())
@@ -184,28 +231,26 @@ class Offer:
 def _renamed(draw: random.Random, tool: DomainTool, described: bool) -> str:
     name = draw.choice(tool.names)
     parts, chance = name.split("_"), draw.random()
-    if chance < 0.35:
+    if chance < 0.5:
         return name
-    if chance < 0.45:
+    if chance < 0.56:
         return f"{name}_{draw.choice(SUFFIXES)}"
-    if chance < 0.55:
+    if chance < 0.62:
         return f"{draw.choice(PREFIXES)}_{name}"
-    if chance < 0.63:
+    if chance < 0.68:
         return parts[0] + "".join(part.capitalize() for part in parts[1:])
-    if chance < 0.7:
-        return f"{name}_{word(draw, 2)}"
     if not described:
-        return f"{word(draw, 2)}_{name}"
-    if chance < 0.8:
-        return draw.choice(
-            (parts[0], f"{parts[0]}_{word(draw, 2)}", f"{word(draw, 2)}_{parts[-1]}")
-        )
+        return f"{parts[0]}_{word(draw, 2)}"
+    if chance < 0.76:
+        return f"{parts[0]}_{word(draw, 2)}"
+    if chance < 0.84:
+        return f"{word(draw, 2)}_{parts[-1]}"
     return f"{word(draw, 2)}_{word(draw, 2)}"
 
 
 def _argument(draw: random.Random, argument: Argument, taken: object) -> str:
     name = argument.name
-    if draw.random() < 0.45:
+    if draw.random() < 0.3:
         stem = name.removesuffix("_id")
         if argument.kind == "id":
             forms = [f"{stem}_number", f"{stem}_no", f"{stem}Id", stem, "id", "number", "ref"]
@@ -231,9 +276,9 @@ def _choices(draw: random.Random, tool: DomainTool, argument: Argument) -> dict[
 def _choice(draw: random.Random, name: str) -> str:
     """Now and then a name that cannot be known beforehand, only read."""
     chance = draw.random()
-    if chance < 0.75:
+    if chance < 0.86:
         return name
-    if chance < 0.87:
+    if chance < 0.93:
         return f"{name}_{draw.choice((word(draw, 2), 'case', 'reason', 'type'))}"
     return f"{word(draw, 2)}_{name}"
 

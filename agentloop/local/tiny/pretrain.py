@@ -1,8 +1,10 @@
 """Makes the tiny model from nothing: `python -m agentloop.local.tiny.pretrain --out FOLDER`.
 
-One stage, one mixed corpus, next-token loss: full weight on what assistants write, a little on
-everything else. Conversations are packed into rows and masked from each other. The learning rate
-is constant, then falls to zero; matrices are trained with Muon, the rest with AdamW.
+Next-token loss, full weight on the calls that assistants write, less on everything else. It begins
+with drills, short requests in the tool's own words, and goes on with the mixed corpus: copying a
+name from the list has to come before guessing one from the request. Conversations are packed into
+rows and masked from each other. The learning rate is constant, then falls to zero; matrices are
+trained with Muon, the rest with AdamW.
 
 What is left out of a usual pretraining: files (the corpus is drawn on the fly and never repeats),
 several passes, distributed training, and resuming: it is one command on one machine.
@@ -11,9 +13,10 @@ several passes, distributed training, and resuming: it is one command on one mac
 import argparse
 import json
 import os
+import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,35 +28,38 @@ from torch.nn import functional
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from agentloop.local.tiny.chat import rendered, trained_tokenizer
-from agentloop.local.tiny.corpus import Conversation, corpus
+from agentloop.local.tiny.corpus import Conversation, corpus, drills
 from agentloop.local.tiny.domains import domains
-from agentloop.local.tiny.evaluate import held_out, rates
+from agentloop.local.tiny.evaluate import cases, held_out, rates
+from agentloop.local.tiny.muon import Muon
+from agentloop.local.training.precision import faster_in_bf16
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that the result depends on besides the code and the machine."""
 
-    minutes: float = 115.0
+    minutes: float = 66.0
     """Wall time of the training itself."""
     seed: int = 0
     vocabulary: int = 2048
     hidden: int = 192
-    layers: int = 6
+    layers: int = 5
     feed_forward: int = 512
     heads: int = 6
-    key_value_heads: int = 6
+    key_value_heads: int = 2
     rows: int = 12
     """Packed rows in a batch."""
-    length: int = 512
+    length: int = 384
     """Tokens in a row."""
     learning_rate: float = 4e-3
-    muon: bool = True
+    drilled: float = 0.3
+    """Share of the time that is nearly all drills; they become fewer until twice that."""
     context_weight: float = 0.1
     """Weight of a token that no assistant wrote."""
     answer_weight: float = 0.3
     """Weight of a token of an answer: most of its style is left to chance, a call's is not."""
-    cooldown: float = 0.7
+    cooldown: float = 0.6
     """Share of the time in which the learning rate falls."""
     threads: int = 2
 
@@ -76,14 +82,19 @@ def pretrain(recipe: Recipe, out: Path) -> None:
     model = _model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
     loss_of = torch.compile(_loss, dynamic=False)
-    batches = packed(corpus(recipe.seed), tokenizer, recipe)
     start, last_saved, tokens, smooth = time.monotonic(), 0.0, 0, 0.0
-    for step, batch in enumerate(batches):
-        elapsed = (time.monotonic() - start) / 60
+
+    def progress() -> float:
+        return (time.monotonic() - start) / 60 / recipe.minutes
+
+    bf16 = faster_in_bf16()
+    for step, batch in enumerate(packed(lessons(recipe, progress), tokenizer, recipe)):
+        elapsed = progress() * recipe.minutes
         if elapsed >= recipe.minutes:
             break
         _set_learning_rate(optimizers, recipe, step, elapsed / recipe.minutes)
-        loss, shown = loss_of(model, batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss, shown = loss_of(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -93,21 +104,40 @@ def pretrain(recipe: Recipe, out: Path) -> None:
         smooth = shown.item() if step == 0 else 0.98 * smooth + 0.02 * shown.item()
         if step % 50 == 0:
             _log(step=step, minutes=round(elapsed, 1), tokens=tokens, loss=round(smooth, 4))
-        if elapsed - last_saved > 15:
+        if elapsed - last_saved > 6:
             last_saved = elapsed
             save(model, tokenizer, out)
+            _log(minutes=round(elapsed, 1), **_looked_at(model, tokenizer, 60))
     save(model, tokenizer, out)
     minutes = round((time.monotonic() - start) / 60, 1)
-    known, unseen = (held_out(300, unseen=flag) for flag in (False, True))
     history = {
         "recipe": asdict(recipe),
         "tokens": tokens,
         "minutes": minutes,
         "loss": round(smooth, 4),
-        "known": asdict(rates(model, tokenizer, known)),
-        "unseen": asdict(rates(model, tokenizer, unseen)),
+        **_looked_at(model, tokenizer, 300),
     }
     _log(**history)
+
+
+def _looked_at(model: Any, tokenizer: Any, n: int) -> dict[str, dict[str, float]]:
+    """The rates of `n` held-out cases each: drills, trades of the corpus, trades it never saw."""
+    judged = {
+        "drills": list(islice(cases(drills("held out")), n)),
+        "known": held_out(n, unseen=False),
+        "unseen": held_out(n, unseen=True),
+    }
+    return {name: asdict(rates(model, tokenizer, each)) for name, each in judged.items()}
+
+
+def lessons(recipe: Recipe, progress: Callable[[], float]) -> Iterator[Conversation]:
+    """Drills and the mixed corpus; `progress` in [0, 1] says how much time has gone."""
+    draw = random.Random(f"lessons/{recipe.seed}")
+    easy, mixed = drills(recipe.seed), corpus(recipe.seed)
+    while True:
+        gone = (progress() - recipe.drilled) / recipe.drilled
+        share = 0.9 - 0.65 * min(1.0, max(0.0, gone))
+        yield next(easy if draw.random() < share else mixed)
 
 
 def packed(
@@ -226,14 +256,13 @@ def _model(recipe: Recipe, tokenizer: Any) -> Any:
 
 def _loss(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """The weighted loss, and the plain one of the tokens that count fully."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model.model(
-            input_ids=batch.tokens,
-            position_ids=batch.positions,
-            attention_mask=batch.mask,
-            use_cache=False,
-        ).last_hidden_state
-        logits = model.lm_head(hidden)
+    hidden = model.model(
+        input_ids=batch.tokens,
+        position_ids=batch.positions,
+        attention_mask=batch.mask,
+        use_cache=False,
+    ).last_hidden_state
+    logits = model.lm_head(hidden)
     losses = functional.cross_entropy(
         logits.float().flatten(0, 1), batch.targets.flatten(), reduction="none"
     )
@@ -248,16 +277,8 @@ def _optimizers(model: Any, recipe: Recipe) -> list[torch.optim.Optimizer]:
     known = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in known]
     rate = recipe.learning_rate
-    if not recipe.muon:
-        return [_adamw([{"params": matrices, "weight_decay": 0.1}, {"params": others}], rate)]
-    muon = torch.optim.Muon(
-        matrices, lr=rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, _adamw([{"params": others}], rate)]
-
-
-def _adamw(groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    adamw = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return [Muon(matrices, lr=rate, weight_decay=0.1), adamw]
 
 
 def _set_learning_rate(
