@@ -25,11 +25,11 @@ def _no_request_gets_out() -> Iterator[None]:
     def guarded_connect(self: socket.socket, address: object) -> None:
         if self.family != socket.AF_UNIX:
             _refuse_strangers(address[0] if isinstance(address, tuple) else address)
-        connect(self, address)  # type: ignore[arg-type]
+        connect(self, address)
 
     def guarded_resolve(host: object, *args: object, **kwargs: object) -> object:
         _refuse_strangers(host)
-        return resolve(host, *args, **kwargs)  # type: ignore[arg-type]
+        return resolve(host, *args, **kwargs)
 
     patch = pytest.MonkeyPatch()
     patch.setattr(socket.socket, "connect", guarded_connect)

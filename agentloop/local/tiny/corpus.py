@@ -233,9 +233,7 @@ def _invented_tools(draw: random.Random) -> list[DomainTool]:
     return list(tools.values())
 
 
-def _offered(
-    draw: random.Random, tools: list[DomainTool], *, literal: bool = False
-) -> list[Offer]:
+def _offered(draw: random.Random, tools: list[DomainTool], *, literal: bool = False) -> list[Offer]:
     offers: list[Offer] = []
     for tool in draw.sample(tools, len(tools)):
         offers.append(Offer(draw, tool, [offer.name for offer in offers], literal=literal))

@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """One step along the orthogonalised momentum (Nesterov)."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
                     matrix.add_(direction, alpha=-scale)
 
 
-def orthogonal(matrices_KMN: Tensor) -> Tensor:  # noqa: N803
+def orthogonal(matrices_KMN: Tensor) -> Tensor:
     """The nearest matrices with singular values near 1 (0.7 to 1.2), by Newton and Schulz.
 
     Args:
@@ -62,8 +62,10 @@ def orthogonal(matrices_KMN: Tensor) -> Tensor:  # noqa: N803
     """
     a, b, c = COEFFICIENTS
     flat = matrices_KMN.mT if matrices_KMN.size(1) > matrices_KMN.size(2) else matrices_KMN
-    x = flat / flat.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    x: Tensor = flat / flat.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ROUNDS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if matrices_KMN.size(1) > matrices_KMN.size(2) else x
+    if matrices_KMN.size(1) > matrices_KMN.size(2):
+        x = x.mT
+    return x
