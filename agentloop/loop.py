@@ -23,6 +23,7 @@ from agentloop.base.records import (
     Judged,
     Method,
     Plan,
+    State,
     Version,
     new_id,
     now,
@@ -162,6 +163,8 @@ class AgentLoop(Rooms):
         agents = self._agents(agent)
         good = self.settings.good if good is None else good
         bad = self.settings.bad if bad is None else bad
+        if method is Method.DPO and bad >= good:
+            raise ConfigError(f"bad ({bad}) must lie below good ({good}), or no answer is better")
         chosen = harvest.where(where, outcomes=self.store.names().outcomes) if where else None
         recipe: Json = {"where": where, "good": good, "valid_share": valid_share, "limit": limit}
         recipe |= {"rft": {"outcome": outcome, "band": list(band)}}.get(method.value, {"bad": bad})
@@ -243,6 +246,9 @@ class AgentLoop(Rooms):
     def tune(self, plan: Plan, *, confirm: bool = False) -> TuningJob:
         """Start the job of a plan. It is in the ledger before it is at the provider.
 
+        A job of this plan that did not get there, or is not known to have, is taken up again: who
+        tries again after a failure gets one job, and one bill.
+
         Raises:
             ProviderRefused: the plan has refusals, or the provider says no.
             ConfigError: the job would cost money and `confirm` is not given.
@@ -253,7 +259,14 @@ class AgentLoop(Rooms):
         if at.capability.bills and not confirm:
             cost = f"about ${plan.usd:.2f}" if plan.usd is not None else "an unknown sum"
             raise ConfigError(f"this job costs {cost} at {at.name}; confirm it to go on")
-        job = Job(id=new_id("job"), plan=plan, created_at=now(), base_url=at.base_url)
+        waiting = (
+            job
+            for job in self.ledger.jobs()
+            if job.state is State.SUBMITTING and (job.plan, job.base_url) == (plan, at.base_url)
+        )
+        job = next(waiting, None) or Job(
+            id=new_id("job"), plan=plan, created_at=now(), base_url=at.base_url
+        )
         self.ledger.put_job(job)
         return TuningJob(job, at, self.ledger).submit(self.ledger.dataset(plan.dataset))
 

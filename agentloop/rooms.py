@@ -46,7 +46,8 @@ class Rooms:
         self._durable = durable
         self._live = Live(self.ledger)
         # Each store has a folder of its own: what it refused belongs to no other.
-        self._spill = self.settings.spill_dir / f"spill-{digest(self.store.name.encode())[:12]}"
+        folder = f"spill-{digest(self.store.place.encode())[:12]}"
+        self._spill = self.settings.spill_dir.absolute() / folder
         if self._spill.is_dir():
             recover(self.store, self._spill)
         self._closing: Any = finalize(self, self.store.close)
@@ -71,8 +72,14 @@ class Rooms:
     def judged(
         self, *, agents: Sequence[str] | None = None, limit: int | None = None
     ) -> Iterator[Judged]:
-        """The latest traces with what they settled at, newest first."""
+        """The latest traces with what they settled at, newest first.
+
+        Raises:
+            NotFound: none of them has a call of one of `agents`.
+        """
         self.flush()
+        if agents is not None:
+            agents = self._agents(agents)
         found = self.store.all_judged(agents=agents, newest_first=True, limit=limit)
         return feedback.settle(found)
 

@@ -9,7 +9,14 @@ from agents import Agent, RunConfig, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 
 from agentloop import AgentLoop, Settings
-from agentloop.base.errors import ConfigError, EmptyHarvest, GateClosed, NotFound, ProviderRefused
+from agentloop.base.errors import (
+    ConfigError,
+    EmptyHarvest,
+    GateClosed,
+    NotFound,
+    ProviderBusy,
+    ProviderRefused,
+)
 from tests.jobs.replies import FILE, a_job, page
 
 pytestmark = [
@@ -121,6 +128,24 @@ def test_regenerations_with_opposite_thumbs_become_a_pair(loop):
         loop.rate(result.trace_id, thumb, by="u", call=result.call_id)
     (row,) = loop.harvest("dpo", agent="support", valid_share=0.0).rows
     assert row.body["preferred_output"] == [{"role": "assistant", "content": "Shipped."}]
+
+
+def test_a_preference_needs_good_above_bad(loop):
+    talk(loop, 1)
+    with pytest.raises(ConfigError, match=r"bad \(0.2\) must lie below good \(0.1\)"):
+        loop.harvest("dpo", agent="support", good=0.1)
+
+
+def test_what_waits_for_a_store_waits_in_one_place_however_the_store_is_named(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with (
+        AgentLoop("sqlite:///loop.db") as named,
+        AgentLoop(f"sqlite:///{tmp_path}/loop.db") as full,
+    ):
+        assert named._spill == full._spill
+        assert named._spill.parent == tmp_path / "traces"
 
 
 def test_held_out_runs_are_never_harvested(loop):
@@ -285,9 +310,30 @@ def test_a_crash_between_ledger_and_provider_starts_no_second_job(loop, httpx2_m
         loop.tune(plan)
     (record,) = loop.ledger.jobs()
     # The service had made the job all the same; it is found by our id and not made again.
-    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page(a_job()))
+    made = a_job(metadata={"agentloop_job": record.id})
+    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page(made))
     handle = loop.job(record.id).submit(dataset)
     assert (handle.record.provider_job, create.call_count) == ("ftjob-1", 1)
+
+
+def test_who_tunes_again_after_a_failure_has_one_job(loop, httpx2_mock):
+    talk(loop, 12)
+    dataset = loop.harvest("sft", agent="support", valid_share=0.0)
+    plan = loop.plan(dataset, provider="local", base="own")
+    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page())
+    httpx2_mock.post(f"{LOCAL}/files").respond(json=FILE)
+    create = httpx2_mock.post(f"{LOCAL}/fine_tuning/jobs").respond(503, json={"error": {}})
+    with pytest.raises(ProviderBusy):
+        loop.tune(plan)
+    (record,) = loop.ledger.jobs()
+    made = a_job(metadata={"agentloop_job": record.id})
+    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page(made))
+    assert loop.tune(plan).record.provider_job == "ftjob-1"
+    assert (len(loop.ledger.jobs()), create.call_count) == (1, 1)
+    # That one has arrived: the same plan once more is another job.
+    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page())
+    httpx2_mock.post(f"{LOCAL}/fine_tuning/jobs").respond(json=a_job(id="ftjob-2"))
+    assert loop.tune(plan).record.provider_job == "ftjob-2"
 
 
 def test_durable_runs_are_on_disk_when_they_return(tmp_path):

@@ -34,7 +34,8 @@ class Line(Record):
             RecordError: it says nothing, or something that cannot be.
         """
         verdict = self.thumbs if self.thumbs is not None else self.score
-        if verdict is not None:
+        comment_alone = self.comment is not None and self.correction is None
+        if verdict is not None or comment_alone:
             yield opinion(self.trace, verdict, by=self.by, call=self.call, comment=self.comment)
         if self.correction is not None:
             about = self.call or answer
@@ -43,5 +44,5 @@ class Line(Record):
             yield correction(self.trace, about, self.correction, by=self.by, comment=self.comment)
         for name, value in self.outcome.items():
             yield outcome(self.trace, name, value, reference=self.reference)
-        if verdict is None and self.correction is None and not self.outcome:
-            raise RecordError("a line says thumbs, score, correction or outcome")
+        if verdict is None and self.correction is None and not (comment_alone or self.outcome):
+            raise RecordError("a line says thumbs, score, comment, correction or outcome")

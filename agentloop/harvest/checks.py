@@ -60,7 +60,11 @@ def check(file: Path, method: Method) -> Report:
             if method is not Method.RFT:
                 keys[frozenset(row)] += 1
             found += [Finding("warning", line, *w) for w in _doubts(row, method)]
-        key = digest(canonical(row))
+        try:
+            key = digest(canonical(row))
+        except RecursionError:
+            found.append(Finding("error", line, "invalid_json", "the line is nested too deeply"))
+            continue
         if key in seen:
             said = f"the same row as line {seen[key]}; it would count twice"
             found.append(Finding("warning", line, "duplicate", said))
@@ -93,7 +97,7 @@ def _parsed(line: bytes, number: int) -> Any:
         return json.loads(line)
     except UnicodeDecodeError:
         return Fault("not_utf8", "the line is not UTF-8")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Fault("invalid_json", f"the line is no JSON: {error}")
 
 

@@ -62,11 +62,14 @@ def dpo(
         for branch in fork:
             if branch.call.incomplete is not None:
                 yield _refused(Refusal.INCOMPLETE, [branch], branch.call.incomplete)
-        corrected = list(_corrections(whole))
-        yield from corrected
+        made: list[DPOExample | Refused] = [*_corrections(whole)]
         answers = list(_answers(whole))
         if len(answers) > 1:
-            yield from _pairs(answers, good, bad, pairs_per_context, quiet=bool(corrected))
+            made += _pairs(answers, good, bad, pairs_per_context, quiet=bool(made))
+        # Answers of several users are one unit: a split must not tear their context apart.
+        unit = min((branch.judged.trace.unit for branch in whole), default="")
+        for item in made:
+            yield item if isinstance(item, Refused) else item.model_copy(update={"unit": unit})
 
 
 class Answer(NamedTuple):

@@ -56,13 +56,16 @@ def _item(
     if not runs:
         return refused(Refusal.FILTERED)
     first = next(iter(runs.values()))
-    if first.call.incomplete is not None:
+    runs = {id: branch for id, branch in runs.items() if branch.call.incomplete is None}
+    if not runs:
         return refused(Refusal.INCOMPLETE, first.call.incomplete)
+    first = next(iter(runs.values()))
     found = [o for b in runs.values() if (o := _outcome(b.judged, name)) is not None]
     scores = [o.score for o in found if o.score is not None]
     if not scores:
         return refused(Refusal.NO_OUTCOME)
-    references = {canonical(o.reference): o.reference for o in found if o.reference is not None}
+    wanted = [_reference(b.judged, o) for b in runs.values() if (o := _outcome(b.judged, name))]
+    references = {canonical(reference): reference for reference in wanted if reference is not None}
     if not references:
         return refused(Refusal.NO_REFERENCE)
     if len(references) > 1:
@@ -91,6 +94,13 @@ def _outcome(judged: Judged, name: str | None) -> Outcome | None:
         return judged.outcome(name)
     scored = [o for o in judged.outcomes if o.score is not None]
     return next((o for o in scored if o.reference is not None), scored[0] if scored else None)
+
+
+def _reference(judged: Judged, outcome: Outcome) -> Any:
+    """What would have been right: what the outcome says, else what an outcome without a value
+    does. It is often known before the run, and how the run ended after it."""
+    alone = (o.reference for o in judged.outcomes if o.value is None and o.reference is not None)
+    return outcome.reference if outcome.reference is not None else next(alone, None)
 
 
 def grader(references: Sequence[Any]) -> Json | None:

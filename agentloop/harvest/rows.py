@@ -23,6 +23,7 @@ from agentloop.base.records import (
     faults,
     jsonl,
 )
+from agentloop.base.records.message import verbatim
 from agentloop.harvest.rewards import REFERENCE, grader
 from agentloop.harvest.splits import position, split
 
@@ -66,6 +67,9 @@ def dataset(
             refused.append(_not(example, Refusal.BAD_ROW, wrong[0].message))
         else:
             rows.append(row)
+    if valid_share < 1.0 and all(row.split == "valid" for row in rows):
+        # Of few units, chance may have taken all to validate: then there is nothing to learn from.
+        rows = [row.model_copy(update={"split": "train"}) for row in rows]
     if method is Method.RFT:
         rows = _one_valid(rows, examples)
     made = Dataset(
@@ -153,7 +157,7 @@ def _refusal(refused: Refused) -> Json:
 
 
 def _lines(bodies: Iterable[Json]) -> bytes:
-    return "".join(f"{json.dumps(body, ensure_ascii=False)}\n" for body in bodies).encode()
+    return b"".join(verbatim(body) + b"\n" for body in bodies)
 
 
 # ---------------------------------------------------------------------- one example, one row
@@ -219,14 +223,15 @@ def _with_weights(example: SFTExample) -> list[Json]:
 
 def _uniform(examples: Sequence[Example]) -> frozenset[str]:
     """The optional keys that some row needs: servers refuse a file whose rows differ in keys."""
-    return frozenset(
-        {"parallel_tool_calls"} if any(e.parallel_tool_calls is False for e in examples) else ()
-    )
+    with_tools = [example for example in examples if example.tools]
+    one_by_one = any(example.parallel_tool_calls is False for example in with_tools)
+    needed = {"tools": bool(with_tools), "parallel_tool_calls": one_by_one}
+    return frozenset(key for key, is_needed in needed.items() if is_needed)
 
 
 def _offered(example: Example, keys: frozenset[str]) -> Json:
-    offered: Json = {"tools": list(example.tools)} if example.tools else {}
-    if "parallel_tool_calls" in keys and example.tools:
+    offered: Json = {"tools": list(example.tools)} if "tools" in keys else {}
+    if "parallel_tool_calls" in keys:
         offered["parallel_tool_calls"] = example.parallel_tool_calls is not False
     return offered
 

@@ -57,8 +57,8 @@ def where(text: str, *, outcomes: Collection[str] | None = None) -> Condition:
             f"cannot read {text!r} at character {error.offset}; e.g. "
             "'outcome.reward >= 1 and not tag.test'"
         ) from error
-    value = _Compiler(text, outcomes).compile(tree.body)
-    return lambda judged: value(judged.facts()) is True
+    selects = _Compiler(text, outcomes).truth(tree.body)
+    return lambda judged: selects(judged.facts()) is True
 
 
 class _Compiler:
@@ -69,10 +69,10 @@ class _Compiler:
     def compile(self, node: ast.expr) -> Value:
         match node:
             case ast.BoolOp(op=op, values=values):
-                parts = [self._truth(value) for value in values]
+                parts = [self.truth(value) for value in values]
                 return _all(parts) if isinstance(op, ast.And) else _any(parts)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return _not(self._truth(operand))
+                return _not(self.truth(operand))
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return lambda _: -number
             case ast.Compare(left=left, ops=ops, comparators=rights):
@@ -97,8 +97,8 @@ class _Compiler:
                 raise self._error(f"there is no {ast.unparse(node)!r}")
         raise self._error(f"{ast.unparse(node)!r} is not allowed")
 
-    def _truth(self, node: ast.expr) -> Value:
-        """The value as true, false or unknown; a number or a text is no condition by itself."""
+    def truth(self, node: ast.expr) -> Value:
+        """The value as true, false or unknown: 0 and the empty text are false, others true."""
         value = self.compile(node)
         return lambda facts: None if (v := value(facts)) is None else bool(v)
 
@@ -124,13 +124,14 @@ class _Compiler:
 
 
 def _compared(op: ast.cmpop, left: Any, right: Any, *, about_null: bool) -> bool | None:
-    if isinstance(op, ast.In | ast.NotIn):
-        if left is None or not isinstance(right, list | str):
-            return None
-        return (left in right) is isinstance(op, ast.In)
+    inside = isinstance(op, ast.In | ast.NotIn)
+    if inside and (left is None or not isinstance(right, list | str)):
+        return None
     if (left is None or right is None) and not about_null:
         return None
     try:
+        if inside:
+            return (left in right) is isinstance(op, ast.In)
         return COMPARISONS[type(op)](left, right)
     except TypeError:  # a text above a number: nothing that could be true
         return False

@@ -56,11 +56,23 @@ class TuningJob:
         return self
 
     def watch(self, *, every: float = 0.5) -> Iterator[Seen]:
-        """The job and its events, again and again until it ends. Every look is written down."""
-        for seen in watch(self.record, self._at, every=every):
-            if seen.job != self.record:
-                self._note(seen.job)
-            yield seen
+        """The job and its events, again and again until it ends. Every look is written down.
+
+        Raises:
+            ProviderBusy: the provider is out of reach; watch again, the job is not harmed.
+        """
+        try:
+            for seen in watch(self.record, self._at, every=every):
+                if seen.job != self.record:
+                    self._note(seen.job)
+                yield seen
+        except ProviderBusy as error:
+            # Not "try again": whoever tunes again has two jobs, and two bills.
+            raise ProviderBusy(
+                f"{error}; job {self.id} is not lost: `agentloop jobs watch {self.id}` follows it",
+                provider=error.provider,
+                retry_after=error.retry_after,
+            ) from error
 
     def wait(self, *, tell: Callable[[Event], None] | None = None) -> "TuningJob":
         """Return when the job has succeeded.

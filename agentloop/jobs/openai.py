@@ -91,9 +91,12 @@ class OpenAI:
         return self._seen(job, theirs)
 
     def find(self, job: Job) -> Job | None:
+        # Looked at here, too: some services list all jobs, whatever metadata they are asked for.
         with self._speaking_our_errors():
-            page = self._client.fine_tuning.jobs.list(metadata={TAG: job.id}, limit=1)
-        return self._seen(job, page.data[0]) if page.data else None
+            for theirs in self._client.fine_tuning.jobs.list(metadata={TAG: job.id}, limit=100):
+                if (theirs.metadata or {}).get(TAG) == job.id:
+                    return self._seen(job, theirs)
+        return None
 
     def refresh(self, job: Job) -> Job:
         if job.provider_job is None:

@@ -102,15 +102,17 @@ def _rft_refusals(dataset: Dataset, at: Provider, grader: Json | None) -> Iterat
     if grader is None:
         yield "there is no grader, and the references call for none; give one with --grader"
         return
-    parts = grader.get("graders") or {}
-    kinds = [grader.get("type"), *(p.get("type") for p in _values(parts))]
-    for kind in kinds:
+    for kind in (grader.get("type"), *_parts(grader.get("graders") or ())):
         if kind not in at.capability.graders:
             yield f"{at.name} has no grader of type {kind!r}"
 
 
-def _values(parts: Any) -> list[Any]:
-    return list(parts.values()) if isinstance(parts, Mapping) else list(parts)
+def _parts(graders: Any) -> list[Any]:
+    """The types of the graders in a multi grader: a mapping, a list, or one alone."""
+    if isinstance(graders, Mapping):
+        alone = isinstance(graders.get("type"), str)
+        graders = [graders] if alone else list(graders.values())
+    return [part.get("type") if isinstance(part, Mapping) else part for part in graders]
 
 
 def _has_tool_call(row: Row) -> bool:

@@ -25,10 +25,16 @@ def begin(
     """A trial that begins now.
 
     Raises:
-        ConfigError: the share is none, or another trial of one of the agents goes on.
+        ConfigError: the share is none, both sides are one version, or another trial of one of the
+            agents goes on.
     """
     if not 0.0 < share < 1.0:
         raise ConfigError(f"the share of a trial lies between 0 and 1, not at {share!r}")
+    if candidate == control:
+        raise ConfigError(
+            f"version {candidate!r} would be compared with itself: it is live already; name "
+            "another version as control, or 'own' for the agent's own model"
+        )
     for other in running:
         if set(other.agents) & set(agents):
             raise ConfigError(f"trial {other.id!r} of {other.agents[0]!r} goes on; stop it first")

@@ -143,6 +143,7 @@ def test_nulls_are_as_good_as_nothing(file, store):
         ("{", "no JSON"),
         (b'{"messages": "\xff"}', "no JSON"),
         ("[" * 100_000, "no JSON"),
+        ('{"messages": [], "metadata": {"deep": ' + "[" * 600 + "]" * 600 + "}}", "no JSON"),
         ("7", "a line is a JSON object with 'messages'"),
         ("[]", "a line is a JSON object with 'messages'"),
         ("{}", "messages: Field required"),
@@ -172,6 +173,16 @@ def test_a_bad_line_is_named_and_the_others_are_imported(file, store, bad, why):
     assert "\n" not in problem.why
     assert (first.line, last.line) == (1, 5)
     assert store.count() == 2
+
+
+def test_two_talks_of_one_id_are_not_taken_for_one(file, store):
+    first, again = line(user("one")) | {"id": "x"}, line(user("two")) | {"id": "x"}
+    kept, same, problem = imported(file(first, first, again), store)
+    assert (kept.trace, same.trace) == (store.trace("x"), store.trace("x"))
+    assert (problem.line, problem.why) == (
+        3,
+        "line 1 has the id 'x' too, and says something else",
+    )
 
 
 def test_a_file_may_begin_with_a_mark_and_end_without_a_newline(file, store):

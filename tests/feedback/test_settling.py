@@ -99,6 +99,17 @@ def test_a_line_of_feedback_may_say_several_things():
     assert (said[0].score, said[1].call_id, said[2].reference) == (0.0, "t/3", {"x": 1})
 
 
+def test_a_line_of_feedback_may_be_a_comment_alone():
+    (said,) = Line(trace="t", by="ann", comment="too long").said(answer=None)
+    assert (said.score, said.comment, said.author) == (None, "too long", "ann")
+
+
+@pytest.mark.parametrize("said", [{"content": 5}, {"tool_calls": [{"function": {}}]}])
+def test_a_correction_that_is_no_message_is_refused_by_its_fault(said):
+    with pytest.raises(RecordError, match=r"content|tool_calls"):
+        correction("t", "t/0", {"role": "assistant", **said}, by="ann")
+
+
 def test_a_line_of_feedback_that_says_nothing_is_refused():
-    with pytest.raises(RecordError, match="thumbs, score, correction or outcome"):
+    with pytest.raises(RecordError, match="thumbs, score, comment, correction or outcome"):
         list(Line(trace="t").said(answer=None))

@@ -16,11 +16,11 @@ from tests.harvest.makers import (
 CONTEXT = (system(), user("hi"))
 
 
-def answered(text, *scores, id, at=-1, tools=None, resolved=None, arm=None, agent="support"):
+def answered(text, *scores, id, at=-1, tools=None, resolved=None, **fields):
     output = says(text) if isinstance(text, str) else text
-    options = {} if tools is None else {"tools": tools}
+    options = fields if tools is None else {**fields, "tools": tools}
     one = judged(
-        a_trace(*CONTEXT, output, id=id, arm=arm, agent=agent, **options),
+        a_trace(*CONTEXT, output, id=id, **options),
         *scores,
         resolved=resolved,
     )
@@ -118,6 +118,14 @@ def test_one_context_gives_at_most_so_many_pairs():
     found = pairs(*fork, pairs_per_context=2)
     assert sum(isinstance(item, DPOExample) for item in found) == 2
     assert codes(found) == [Refusal.TOO_MANY] * 2
+
+
+def test_the_pairs_of_one_context_stay_together_though_several_users_gave_it():
+    fork = [
+        answered(f"{n}", score, id=f"{n}-{score}", user=f"u{n}")
+        for n, score in ((3, 1.0), (1, 1.0), (2, 0.0), (4, 0.0))
+    ]
+    assert [pair.unit for pair in pairs(*fork)] == ["u1", "u1"]
 
 
 def test_runs_of_one_task_that_part_at_the_user_are_no_pair():

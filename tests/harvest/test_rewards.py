@@ -3,10 +3,11 @@
 import pytest
 
 from agentloop import graders
-from agentloop.base.records import Refusal, RFTExample
+from agentloop.base.records import Judged, Refusal, RFTExample
 from agentloop.harvest import Branch, rft
 from agentloop.harvest.rewards import grader
 from tests.harvest.makers import a_trace, calls, judged, says, system, user
+from tests.makers import an_outcome
 
 CONTEXT = (system(), user("cancel 7"))
 REFERENCE = {"name": "cancel", "arguments": {"id": "7"}}
@@ -54,6 +55,28 @@ def test_an_unknown_outcome_counts_as_no_rollout():
 
 def test_without_a_reference_nothing_can_be_graded():
     assert rollouts(True, False, reference=None).code is Refusal.NO_REFERENCE
+
+
+def test_a_reference_that_was_known_before_the_outcome_counts():
+    fork = []
+    for id, value in (("a", True), ("b", False)):
+        known = [an_outcome(id, "wanted", None, reference="shipped")]
+        said = a_trace(*CONTEXT, says(id), id=id)
+        one = Judged(trace=said, outcomes=[*known, an_outcome(id, "resolved", value)])
+        fork.append(Branch(said.calls[0], one))
+    (item,) = rft([fork])
+    assert item.fields == {"reference_answer": "shipped"}
+
+
+def test_a_run_that_was_not_captured_whole_does_not_spoil_the_others():
+    fork = []
+    for id, value, why in (("a", False, "cut off"), ("b", True, None), ("c", False, None)):
+        one = judged(a_trace(*CONTEXT, says(id), id=id), resolved=value, reference=REFERENCE)
+        fork.append(Branch(one.trace.calls[0].model_copy(update={"incomplete": why}), one))
+    (item,) = rft([fork])
+    assert (item.traces, item.pass_rate) == (("b", "c"), 0.5)
+    (item,) = rft([fork[:1]])
+    assert (item.code, item.detail) == (Refusal.INCOMPLETE, "cut off")
 
 
 def test_an_outcome_may_be_named():

@@ -7,7 +7,7 @@ import pytest
 
 from agentloop.base.errors import EmptyHarvest, StoreError
 from agentloop.base.records import Method, faults
-from agentloop.harvest import Branch, dataset, dpo, rft, sft, write
+from agentloop.harvest import Branch, check, dataset, dpo, rft, sft, write
 from agentloop.harvest.splits import split
 from tests.harvest.makers import a_trace, calls, judged, returns, says, system, user
 
@@ -170,6 +170,30 @@ def test_parallel_tool_calls_switched_off_is_said_in_every_row():
     found = sft([judged(off, 1.0), judged(talk(2), 1.0)], agents=["support"])
     rows = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0).rows
     assert [row.body["parallel_tool_calls"] for row in rows] == [False, True]
+
+
+def test_rows_with_tools_and_rows_without_have_the_same_keys(tmp_path):
+    bare = a_trace(system(), user("hi"), says("hello"), id="bare", tools=())
+    found = sft([judged(bare, 1.0), *(judged(talk(k), 1.0) for k in range(10))], agents=["support"])
+    made = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0)
+    assert made.rows[0].body["tools"] == []
+    write(made, tmp_path / "d")
+    assert check(tmp_path / "d" / "train.jsonl", Method.SFT).fit
+
+
+def test_the_only_user_there_is_trains_wherever_chance_would_have_put_her():
+    lone = next(f"u{n}" for n in range(1_000) if split(f"u{n}", share=0.1) == "valid")
+    found = sft([judged(talk(k, user=lone), 1.0) for k in range(3)], agents=["support"])
+    made = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.1)
+    assert (len(made.rows), len(made.valid)) == (3, 0)
+
+
+def test_a_trace_with_an_odd_id_is_written_down_too(tmp_path):
+    odd = talk(1).model_copy(update={"id": "t\ud800"})
+    found = sft([judged(odd, 0.0), judged(talk(2), 1.0)], agents=["support"])
+    write(dataset(Method.SFT, found, agents=["support"], recipe={}), tmp_path / "d")
+    (refused,) = (tmp_path / "d" / "refused.jsonl").read_text().splitlines()
+    assert json.loads(refused)["traces"] == ["t\ud800"]
 
 
 def test_more_rows_than_wanted_are_refused_as_such():

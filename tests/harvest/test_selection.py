@@ -44,6 +44,13 @@ def test_selects(text):
     assert where(text)(ONE)
 
 
+def test_an_outcome_of_1_is_as_good_as_true_whatever_stands_beside_it():
+    one = judged(a_trace(user("hi"), says("hello")), resolved=1.0)
+    assert where("outcome.resolved")(one)
+    assert where("outcome.resolved and not tag.test")(one)
+    assert not where("outcome.resolved")(judged(a_trace(user("hi"), says("ho")), resolved=0.0))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -55,6 +62,7 @@ def test_selects(text):
         "version == 'v'",
         "score == 'high'",
         "score > 'high'",
+        "score in 'high'",
     ],
 )
 def test_does_not_select_what_is_false_or_unknown(text):

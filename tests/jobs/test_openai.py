@@ -81,10 +81,17 @@ def test_a_job_is_created_once_even_when_the_answer_is_an_error(httpx2_mock, mon
 
 
 def test_a_job_that_got_there_before_a_crash_is_found_by_our_id(provider, httpx2_mock):
-    route = httpx2_mock.get(f"{API}/fine_tuning/jobs").respond(json=page(a_job()))
+    ours = a_job(metadata={"agentloop_job": "job_1"})
+    route = httpx2_mock.get(f"{API}/fine_tuning/jobs").respond(json=page(ours))
     assert provider.find(a_record()).provider_job == "ftjob-1"
     assert route.calls.last.request.url.params["metadata[agentloop_job]"] == "job_1"
     httpx2_mock.get(f"{API}/fine_tuning/jobs").respond(json=page())
+    assert provider.find(a_record()) is None
+
+
+def test_a_service_that_lists_all_jobs_does_not_pass_another_job_off_as_ours(provider, httpx2_mock):
+    others = page(a_job(id="ftjob-8"), a_job(id="ftjob-9", metadata={"agentloop_job": "job_9"}))
+    httpx2_mock.get(f"{API}/fine_tuning/jobs").respond(json=others)
     assert provider.find(a_record()) is None
 
 

@@ -66,6 +66,17 @@ def test_a_grader_that_a_provider_has_not_is_refused():
     assert refusal == "local has no grader of type 'score_model'"
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [{"a": {"type": "score_model"}}, [{"type": "score_model"}], {"type": "score_model"}],
+    ids=["by name", "a list", "one alone"],
+)
+def test_the_parts_of_a_multi_grader_may_stand_in_each_published_shape(parts):
+    grader = {"type": "multi", "graders": parts}
+    (refusal,) = refusals(a_dataset(Method.RFT, valid=1), grader=grader)
+    assert refusal == "local has no grader of type 'score_model'"
+
+
 def test_pairs_of_tool_calls_are_refused_where_the_provider_does_not_take_them():
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
     body = {

@@ -120,3 +120,17 @@ def test_closing_fails_what_is_unfinished(base, model):
     engine.close()
     assert all(ear.over.wait(10) for ear in ears)
     assert "shutting down" in str(ears[-1].error)
+
+
+def test_a_pass_that_fails_fails_all_who_were_in_it_and_nobody_after(engine, model, monkeypatch):
+    from agentloop.local.inference.batch import Batch
+
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "_forward", broken)
+        ears = [ask(engine, model("a")) for _ in range(3)]
+        assert all(ear.over.wait(60) for ear in ears)
+    assert {str(ear.error) for ear in ears} == {"out of memory"}
+    assert heard(ask(engine, model("a"))) == "Hello! How can I help?"

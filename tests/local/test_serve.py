@@ -1,6 +1,7 @@
 """The server as a program: keys, ports, folders, signals."""
 
 import json
+import re
 import signal
 import socket
 import threading
@@ -8,9 +9,11 @@ import threading
 import httpx2
 import openai
 import pytest
+from typer.testing import CliRunner
 
 from agentloop.base.errors import ConfigError
 from agentloop.local.serve import Server
+from agentloop.ui.cli import app
 from tests.local.serving import served, until
 
 
@@ -39,6 +42,22 @@ def test_it_says_where_it_listens_and_takes_that_back(tmp_path, folder):
     server.stop()
     thread.join(timeout=60)
     assert not (tmp_path / "server.json").exists()
+
+
+def test_its_command_says_where_it_really_listens(tmp_path, monkeypatch):
+    def run(server):
+        server._socket.close()
+        server._root.release()
+
+    monkeypatch.setattr(Server, "run", run)
+    words = ["local", "serve", "--root", str(tmp_path), "--port", "0"]
+    shown = CliRunner().invoke(app, words)
+    assert re.search(
+        r"serving agentloop-tiny from .* on http://127.0.0.1:[1-9]\d+/v1", shown.stderr
+    )
+    about = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert re.fullmatch(r"http://127.0.0.1:[1-9]\d+/v1", about["url"])
+    assert (about["root"], about["models"]) == (str(tmp_path), ["agentloop-tiny"])
 
 
 def test_a_second_server_in_one_folder_is_refused(tmp_path, folder):

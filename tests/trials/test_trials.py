@@ -48,6 +48,11 @@ def test_a_share_of_all_or_nothing_is_no_trial(share):
         begin(("a",), candidate="v", control=None, share=share, metric="score", running=())
 
 
+def test_a_version_is_not_compared_with_itself():
+    with pytest.raises(ConfigError, match="'v' would be compared with itself"):
+        begin(("a",), candidate="v", control="v", share=0.5, metric="score", running=())
+
+
 def test_an_agent_is_in_one_trial_at_a_time():
     with pytest.raises(ConfigError, match="trial_1"):
         begin(

@@ -1,14 +1,17 @@
 """The command line: what it prints, where, and with which exit status."""
 
+import errno
 import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from agentloop.ui.cli import app
+from agentloop.ui.cli import app, demo, learning
+from agentloop.ui.cli.output import table
 
 TALK = {
     "id": "t1",
@@ -66,14 +69,13 @@ def commands(group=app, words=()):
 
 
 ALL = list(commands())
-SERVERS = [["local", "serve"]]
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_has_a_help_with_an_example_of_itself(run, words):
     help = run(*words, "--help").stdout
     assert f"Example: agentloop {' '.join(words)}" in re.sub(r"\s+", " ", help)
-    assert words in SERVERS or "--json" in help
+    assert "--json" in help
 
 
 def test_an_unknown_command_is_wrong_use(run):
@@ -128,6 +130,9 @@ def test_a_trace_is_shown_with_its_messages_and_its_verdict(filled):
         (["correct", "nope", "--text", "x"], "no trace 'nope'"),
         (["outcome", "t1", "a b", "true"], "'a b' is no name"),
         (["outcome", "t1", "x", "true", "--reference", "{"], "--reference is no JSON"),
+        (["traces", "list", "--agent", "nobody"], "no agent 'nobody'"),
+        (["traces", "export", "x.jsonl", "--agent", "nobody"], "known: support"),
+        (["harvest", "dpo", "support", "--good", "0.1", "--out", "d"], "must lie below good (0.1)"),
         (["advise", "nobody"], "no agent 'nobody'"),
         (["harvest", "sft", "nobody", "--out", "d"], "known: support"),
         (["harvest", "sft", "support", "--where", "scor > 1", "--out", "d"], "known names"),
@@ -136,10 +141,15 @@ def test_a_trace_is_shown_with_its_messages_and_its_verdict(filled):
         (["data", "show", "sft-nope"], "no dataset 'sft-nope'"),
         (["data", "check", "nope.jsonl", "--method", "sft"], "cannot read nope.jsonl"),
         (["tune", "sft-nope", "--base", "m"], "no dataset 'sft-nope'"),
+        (["tune", "x", "--base", "m", "--grader", "nope.json"], "cannot read nope.json"),
+        (["tune", "x", "--base", "m", "--grader", "talks.jsonl"], "talks.jsonl is no JSON"),
         (["jobs", "show", "nope"], "no job 'nope'"),
         (["models", "show", "nope"], "no version 'nope'"),
         (["gate", "nope", "--agent", "support"], "no version 'nope'"),
         (["swap", "support", "nope"], "no version 'nope'"),
+        (["swap", "suport", "own"], "no agent 'suport'"),
+        (["gate", "nope", "--agent", "suport"], "known: support"),
+        (["trial", "start", "support,biling", "nope"], "no agent 'biling'"),
         (["rollback", "support"], "never swapped"),
         (["trial", "start", "support", "nope"], "no version 'nope'"),
         (["trial", "stop", "nope"], "no trial 'nope'"),
@@ -177,6 +187,14 @@ def test_feedback_from_a_file_settles_line_by_line(filled, tmp_path):
     assert "2 lines stored" in result.stdout
 
 
+def test_a_comment_in_a_file_may_hold_any_character(filled, tmp_path):
+    said = {"trace": "t1", "comment": "two\u2028lines\x85", "by": "ann"}
+    text = json.dumps(said, ensure_ascii=False)
+    (tmp_path / "f.jsonl").write_text(f"\ufeff{text}\r\n", encoding="utf-8")
+    assert "1 lines stored" in filled("feedback", "import", "f.jsonl").stdout
+    assert said["comment"] in filled("traces", "show", "t1").stdout
+
+
 def test_a_harvest_writes_five_files_and_tells_the_funnel(filled, tmp_path):
     result = filled("harvest", "sft", "support", "--out", "d", "--valid", "0.2")
     assert result.exit_code == 0, result.output
@@ -202,6 +220,44 @@ def test_a_folder_that_was_changed_by_hand_is_not_tuned_on(filled, tmp_path):
     train = tmp_path / "d" / "train.jsonl"
     train.write_text(train.read_text() + "{}\n")
     assert "was changed since the harvest" in one_line(filled("tune", "d", "--base", "m"))
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", '{"dataset": 7}'])
+def test_a_folder_that_is_no_harvest_is_one_line(filled, tmp_path, manifest):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "manifest.json").write_text(manifest)
+    (tmp_path / "d" / "train.jsonl").touch()
+    assert "d is no harvest" in one_line(filled("tune", "d", "--base", "m"))
+
+
+def test_a_disk_that_is_full_is_one_line(filled, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "d/train.jsonl")
+
+    monkeypatch.setattr(learning, "write", full)
+    said = one_line(filled("harvest", "sft", "support", "--out", "d"))
+    assert said == "error: d/train.jsonl: No space left on device"
+
+
+def test_what_a_terminal_cannot_print_is_printed_escaped(run, tmp_path):
+    messages = [{"role": "user", "content": "x \ud800"}, {"role": "assistant", "content": "é"}]
+    (tmp_path / "x.jsonl").write_text(json.dumps({**TALK, "messages": messages}))
+    run("import", "x.jsonl")
+    (call,) = json.loads(run("traces", "show", "t1", "--json").stdout)["trace"]["calls"]
+    assert call["context"][0]["content"] == "x \ud800"
+    assert r"x \ud800" in run("traces", "show", "t1").stdout
+
+
+def test_an_id_in_a_table_is_never_broken_in_two(capsys):
+    id = f"job_{'0' * 24}"
+    table(("job", *"abcdef"), [(id, *["a longer value"] * 6)])
+    assert id in capsys.readouterr().out
+
+
+def test_the_demo_ends_with_the_port_at_which_its_versions_answer(tmp_path, capsys):
+    ending = SimpleNamespace(lines=[], verdict=None, winner=None, seconds=1.0, peak_mb=1.0)
+    demo._show(ending, tmp_path, "http://127.0.0.1:4711/v1")
+    assert f"local serve --root {tmp_path}/local --port 4711" in capsys.readouterr().out
 
 
 def test_what_costs_money_is_not_started_without_a_confirmation(filled):
@@ -235,6 +291,14 @@ def test_a_file_check_names_line_code_and_way_out(run, tmp_path):
     assert "x.jsonl:2: warning: duplicate" in result.stdout
     report = json.loads(run("data", "check", "x.jsonl", "--method", "sft", "--json").stdout)
     assert (report["rows"], report["fit"]) == (12, False)
+
+
+@pytest.mark.parametrize("depth", [600, 100_000])
+def test_a_file_check_survives_a_row_that_is_nested_without_end(run, tmp_path, depth):
+    row = '{"messages": [{"role": "user", "content": "hi"}], "x": ' + "[" * depth + "]" * depth
+    (tmp_path / "x.jsonl").write_text(f"{row}}}\n")
+    result = run("data", "check", "x.jsonl", "--method", "rft")
+    assert "x.jsonl:1: error: invalid_json" in result.stdout
 
 
 def test_a_grader_is_checked_and_run(run, tmp_path):
@@ -279,6 +343,25 @@ def test_the_doctor_says_what_to_do_about_what_is_missing(run, monkeypatch):
     result = run("doctor")
     assert result.exit_code == 0
     assert "agentloop local serve" in result.stdout
+
+
+def test_the_doctor_survives_an_address_that_is_none(run, monkeypatch):
+    monkeypatch.setenv("AGENTLOOP_LOCAL_URL", "http://[::1")
+    assert "does not answer at http://[::1" in run("doctor").stdout
+
+
+def test_the_doctor_shows_the_local_provider_its_key(run, monkeypatch, httpx2_mock):
+    monkeypatch.setenv("AGENTLOOP_LOCAL_KEY", "s3cret")
+    models = httpx2_mock.get("http://127.0.0.1:8421/v1/models").respond(401, json={"error": {}})
+    local = next(f for f in doctor(run) if f["what"] == "local provider")
+    assert (local["ok"], local["do"]) == (False, "set AGENTLOOP_LOCAL_KEY to the server's")
+    assert models.calls.last.request.headers["authorization"] == "Bearer s3cret"
+    httpx2_mock.get("http://127.0.0.1:8421/v1/models").respond(json={"data": [{"id": "m"}]})
+    assert next(f for f in doctor(run) if f["what"] == "local provider")["ok"]
+
+
+def doctor(run):
+    return json.loads(run("doctor", "--json").stdout)
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_error(filled, tmp_path):

@@ -98,8 +98,16 @@ class Judged(Record):
         return self.settled.score if self.settled else None
 
     def verdict(self, call_id: str) -> Settled | None:
-        """What a call is worth: what was said of it alone, else what was said of the trace."""
-        return self.calls.get(call_id) or self.settled
+        """What a call is worth: what was said of it alone, else what was said of the trace.
+
+        What was said of the trace is said of its final answer too, so there the higher kind of
+        judge decides: a person's thumb down on the run outranks a rule that passed the answer.
+        """
+        own, whole = self.calls.get(call_id), self.settled
+        if own is None or whole is None:
+            return own or whole
+        final = call_id == self.answer_call
+        return whole if final and whole.source.rank > own.source.rank else own
 
     @property
     def answer_call(self) -> str | None:

@@ -56,6 +56,8 @@ class Database:
         self._lite = parsed.get_backend_name() == "sqlite"
         if self._lite:
             parsed = _find_file(parsed, create=create)
+        self.place = parsed.render_as_string(hide_password=True)
+        """Its name in full: the same from wherever, and however, one comes to it."""
         self._engine = _engine(parsed, busy_seconds)
         try:
             with self.speaking():

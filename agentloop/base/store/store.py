@@ -51,6 +51,7 @@ class Store:
         self._known: dict[str, None] = {}
         self._lock = Lock()  # guards `_known`: the writer's thread and callers store at once
         self.name = self._database.name
+        self.place = self._database.place
         self.ledger = Ledger(self._database)
 
     def __enter__(self) -> Self:
@@ -106,14 +107,20 @@ class Store:
                 del self._known[node]
 
     def _refuse_strangers(self, connection: Connection, batch: Batch) -> None:
-        for column, wanted, what in (
-            (t.trace.c.id, batch.wanted_traces(), "trace"),
-            (t.call.c.id, batch.wanted_calls(), "call"),
-        ):
-            if wanted:
-                found = set(connection.scalars(select(column).where(column.in_(wanted))))
-                if missing := sorted(wanted - found):
-                    raise RecordError(f"nothing stored: there is no {what} {missing[0]!r}")
+        if wanted := batch.wanted_traces():
+            trace = t.trace.c.id
+            found = set(connection.scalars(select(trace).where(trace.in_(wanted))))
+            if missing := sorted(wanted - found):
+                raise RecordError(f"nothing stored: there is no trace {missing[0]!r}")
+        traces = {id: row["trace_id"] for id, row in batch.calls.items()}
+        if wanted := batch.wanted_calls():
+            calls = select(t.call.c.id, t.call.c.trace_id).where(t.call.c.id.in_(wanted))
+            traces |= {row.id: row.trace_id for row in connection.execute(calls)}
+        for said in batch.opinions.values():
+            if said.call_id is not None and traces.get(said.call_id) != said.trace_id:
+                raise RecordError(
+                    f"nothing stored: there is no call {said.call_id!r} in trace {said.trace_id!r}"
+                )
 
     # ------------------------------------------------------------------ records out
 

@@ -36,7 +36,7 @@ def import_file(
     if name not in FORMATS:
         known = ", ".join(["auto", *sorted(FORMATS)])
         raise ConfigError(f"no format {format!r}; known: {known}")
-    items = iter(FORMATS[name](file, agent=agent))
+    items = _told_apart(FORMATS[name](file, agent=agent))
     while batch := list(islice(items, BATCH)):
         yield from _stored(batch, store)
 
@@ -65,6 +65,19 @@ def export_file(
         with suppress(OSError):
             draft.unlink(missing_ok=True)
     return written
+
+
+def _told_apart(items: Iterable[Imported | Problem]) -> Iterator[Imported | Problem]:
+    """The items; one that has the id of an earlier one and says something else is a problem, for
+    it would take the place of that one."""
+    seen: dict[str, tuple[int, str]] = {}
+    for item in items:
+        if isinstance(item, Imported):
+            line, content = seen.setdefault(item.trace.id, (item.line, item.content))
+            if content != item.content:
+                why = f"line {line} has the id {item.trace.id!r} too, and says something else"
+                item = Problem(item.line, why)
+        yield item
 
 
 def _stored(items: list[Imported | Problem], store: Store) -> list[Imported | Problem]:

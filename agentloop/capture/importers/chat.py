@@ -43,6 +43,8 @@ class Imported(NamedTuple):
     trace: Trace
     opinions: tuple[Opinion, ...]
     outcomes: tuple[Outcome, ...]
+    content: str = ""
+    """A hash of all that the line says."""
 
 
 class Problem(NamedTuple):
@@ -116,13 +118,14 @@ def read_chat(file: Path, *, agent: str | None = None) -> Iterator[Imported | Pr
 def _imported(line: bytes, number: int, agent: str) -> Imported | Problem:
     try:
         body = json.loads(line)
+        content = digest(canonical(body))
     except (ValueError, RecursionError) as error:
         return Problem(number, f"no JSON: {error}")
     if not isinstance(body, dict):
         return Problem(number, "a line is a JSON object with 'messages'")
     try:
         given = _Line.model_validate(body)
-        trace = _trace(given, given.id or f"import_{digest(canonical(body))}", agent)
+        trace = _trace(given, given.id or f"import_{content}", agent)
     except ValidationError as error:
         return Problem(number, complaint(error))
     try:
@@ -130,7 +133,7 @@ def _imported(line: bytes, number: int, agent: str) -> Imported | Problem:
     except (ValidationError, IndexError) as error:
         why = complaint(error) if isinstance(error, ValidationError) else str(error)
         return Problem(number, f"feedback: {why}")
-    return Imported(number, trace, opinions, tuple(_outcomes(given, trace)))
+    return Imported(number, trace, opinions, tuple(_outcomes(given, trace)), content)
 
 
 def _trace(given: _Line, id: str, agent: str) -> Trace:

@@ -60,8 +60,10 @@ def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
             user_provided_suffix=body.suffix,
         )
         jobs.add(job, {name: files.content(id) for name, id in data.items()})
-        jobs.note(job.id, f"Created fine-tuning job: {job.id}")
-        queue.submit(job.id)
+        try:
+            jobs.note(job.id, f"Created fine-tuning job: {job.id}")
+        finally:  # on a full disk, too: a job that is there has an end
+            queue.submit(job.id)
         return job.wire
 
     @paths.get("")

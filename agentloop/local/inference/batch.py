@@ -83,7 +83,10 @@ class Batch:
         self._rows = Rows(model.config.get_text_config().num_hidden_layers)
         self._prefixes = prefixes
         self._device = model.device
-        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        takes = inspect.signature(model.forward).parameters
+        self._keeps = "logits_to_keep" in takes
+        # transformers calls it so from 5.24 on.
+        self._cache = "cache" if "cache" in takes else "past_key_values"
         self.runs: list[Run] = []
         """Row n of the buffers belongs to run n."""
 
@@ -98,6 +101,16 @@ class Batch:
         group = self._group(waiting)
         if not group:
             return
+        try:
+            logits_BV = self._prefill(group)
+        except Exception:
+            waiting.extendleft(reversed(group))  # whoever hears of it has to find them
+            raise
+        self.runs += group
+        self._choose(group, logits_BV)
+
+    def _prefill(self, group: Sequence[Run]) -> torch.Tensor:
+        """The logits after the prompts of runs that are about to join."""
         first = len(self.runs)
         starts = []
         for n, run in enumerate(group):
@@ -107,9 +120,7 @@ class Batch:
         while len(rests[0]) > PREFILL:
             self._forward(first, [rests[0][:PREFILL]], starts)
             rests, starts = [rests[0][PREFILL:]], [starts[0] + PREFILL]
-        logits_BV = self._forward(first, rests, starts)
-        self.runs += group
-        self._choose(group, logits_BV)
+        return self._forward(first, rests, starts)
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -213,8 +224,8 @@ class Batch:
             input_ids=ids_BT,
             attention_mask=self._attention.masks(distance_BTS >= 0, distance_BTS),
             position_ids=torch.minimum(places_BT, ends_B1),
-            past_key_values=self._rows.cache,
             use_cache=True,
+            **{self._cache: self._rows.cache},
             **options,
         ).logits
         at = [kept.index(last) for last in lasts] if self._keeps else lasts

@@ -25,7 +25,7 @@ class Rows:
         self._chosen = self._places = torch.empty(0)
         self._layers = [_Layer(self) for _ in range(layers)]
         self.cache = Cache(layers=list(self._layers))
-        """What the model's forward takes as `past_key_values`."""
+        """What the model's forward takes as its cache."""
 
     def aim(self, first: int, places_BT: torch.Tensor, span: int) -> None:
         """The next pass is over rows `first`, `first + 1`, … and writes them at `places_BT`."""

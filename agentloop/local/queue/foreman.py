@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agentloop.base.errors import TransitionError
+from agentloop.base.errors import NotFound, TransitionError
 from agentloop.base.records import Json, Method
+from agentloop.local.disk.atomic import sweep
 from agentloop.local.disk.files import Files
 from agentloop.local.disk.ids import fresh, now
 from agentloop.local.disk.jobs import Jobs, Status, TuningJob
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = 3
 """The last ones are kept, as at OpenAI."""
+
+AGAIN = 1.0
+"""Seconds until something that found no room on the disk is tried again."""
 
 
 class Foreman:
@@ -118,7 +122,7 @@ class Foreman:
                 continue  # it was cancelled meanwhile
             except Exception as error:
                 log.exception("checking the files of %s failed", id)
-                self._fail(id, Complaint("server_error", repr(error), None))
+                self._fail_whatever(id, error)
 
     def _check(self, job: TuningJob) -> None:
         about = f"Validating training file: {job.training_file}"
@@ -144,6 +148,20 @@ class Foreman:
             return
         self._jobs.note(id, complaint.message, level="error", data={"error_code": complaint.code})
 
+    def _fail_whatever(self, id: str, error: Exception) -> None:
+        """The server could not go on with the job. On a full disk not even that can be written
+        down, so it is tried until there is room: the thread must live, others have jobs too."""
+        reason = str(error.strerror or error) if isinstance(error, OSError) else str(error)
+        complaint = Complaint("server_error", f"The server could not go on: {reason}", None)
+        while not self._closing.is_set():
+            try:
+                self._fail(id, complaint)
+            except OSError as full:
+                log.warning("cannot write down that %s failed: %s", id, full)
+                self._closing.wait(AGAIN)
+            else:
+                return
+
     # --- training ---------------------------------------------------------------------------
 
     def _train_all(self) -> None:
@@ -156,7 +174,7 @@ class Foreman:
                 self._train(id)
             except Exception as error:
                 log.exception("running %s failed", id)
-                self._fail(id, Complaint("server_error", repr(error), None))
+                self._fail_whatever(id, error)
 
     def _train(self, id: str) -> None:
         try:
@@ -175,11 +193,17 @@ class Foreman:
             worker.end()
             with self._spawning:
                 self._current = None
-        if self._closing.is_set():
-            return  # the next server begins it again
-        if self._going(id):
+            # What is half-written makes room, before more is written. While the server closes it
+            # stays: the next one begins the job again.
+            if not self._closing.is_set():
+                self._tidy(id)
+        if not self._closing.is_set() and self._going(id):
             reason = worker.last_words(self._jobs.folder(id) / "log")
             self._fail(id, Complaint("worker_died", reason, None))
+
+    def _tidy(self, id: str) -> None:
+        """Delete what a job that has not succeeded left, now that its worker has ended."""
+        sweep(self._root.models)
         if self._jobs.get(id).status is not Status.SUCCEEDED:
             self._models.forget(id)
 
@@ -222,7 +246,9 @@ class Foreman:
     def _assignment(self, job: TuningJob) -> Json:
         base = self._models.get(job.model)
         if base is None:
-            raise LookupError(f"the model {job.model!r} is gone")
+            raise NotFound(
+                f"the model {job.model!r} is gone; was the server started without its --base?"
+            )
         return {
             "job": job.model_dump(mode="json"),
             "tuned_name": job.tuned_name,

@@ -179,7 +179,7 @@ def _handed_over(
         },
     }
     first = Conversation(_system(draw, front.name), [o.schema for o in offers] + [transfer])
-    stays = draw.random() < (0.2 if literal else 0.45)
+    stays = draw.random() < 0.6
     if stays or (not literal and draw.random() < 0.25):
         _turn(draw, first, offers, {})
     if stays:

@@ -7,7 +7,8 @@ rows and masked from each other. The learning rate is constant, then falls to ze
 trained with Muon, the rest with AdamW.
 
 What is left out of a usual pretraining: files (the corpus is drawn on the fly and never repeats),
-several passes, distributed training, and resuming: it is one command on one machine.
+several passes and distributed training: it is one command on one machine. A run that was cut off
+goes on from what it last saved, with `--done` for how far it had come.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from agentloop.local.tiny.chat import rendered, trained_tokenizer
 from agentloop.local.tiny.corpus import Conversation, corpus, drills
 from agentloop.local.tiny.domains import domains
-from agentloop.local.tiny.evaluate import cases, held_out, rates
+from agentloop.local.tiny.evaluate import cases, held_out, loaded, rates
 from agentloop.local.tiny.muon import Muon
 from agentloop.local.training.precision import faster_in_bf16
 
@@ -41,6 +42,8 @@ class Recipe:
 
     minutes: float = 66.0
     """Wall time of the training itself."""
+    done: float = 0.0
+    """Share of the schedule that the model in the folder has behind it; 0 begins from nothing."""
     seed: int = 0
     vocabulary: int = 2048
     hidden: int = 192
@@ -78,14 +81,18 @@ def pretrain(recipe: Recipe, out: Path) -> None:
     """Train by `recipe` and leave a Hugging Face folder in `out`, refreshed on the way."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    tokenizer = trained_tokenizer(_texts(recipe.seed), size=recipe.vocabulary)
-    model = _model(recipe, tokenizer)
+    if recipe.done:
+        model, tokenizer = loaded(out)
+        model.train()
+    else:
+        tokenizer = trained_tokenizer(_texts(recipe.seed), size=recipe.vocabulary)
+        model = _model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
     loss_of = torch.compile(_loss, dynamic=False)
-    start, last_saved, tokens, smooth = time.monotonic(), 0.0, 0, 0.0
+    start, last_saved, tokens, smooth = time.monotonic(), recipe.done * recipe.minutes, 0, 0.0
 
     def progress() -> float:
-        return (time.monotonic() - start) / 60 / recipe.minutes
+        return recipe.done + (time.monotonic() - start) / 60 / recipe.minutes
 
     bf16 = faster_in_bf16()
     for step, batch in enumerate(packed(lessons(recipe, progress), tokenizer, recipe)):
@@ -104,7 +111,7 @@ def pretrain(recipe: Recipe, out: Path) -> None:
         smooth = shown.item() if step == 0 else 0.98 * smooth + 0.02 * shown.item()
         if step % 50 == 0:
             _log(step=step, minutes=round(elapsed, 1), tokens=tokens, loss=round(smooth, 4))
-        if elapsed - last_saved > 6:
+        if elapsed - last_saved > 15:
             last_saved = elapsed
             save(model, tokenizer, out)
             _log(minutes=round(elapsed, 1), **_looked_at(model, tokenizer, 60))
@@ -132,8 +139,9 @@ def _looked_at(model: Any, tokenizer: Any, n: int) -> dict[str, dict[str, float]
 
 def lessons(recipe: Recipe, progress: Callable[[], float]) -> Iterator[Conversation]:
     """Drills and the mixed corpus; `progress` in [0, 1] says how much time has gone."""
-    draw = random.Random(f"lessons/{recipe.seed}")
-    easy, mixed = drills(recipe.seed), corpus(recipe.seed)
+    seed = f"{recipe.seed}/{recipe.done}"
+    draw = random.Random(f"lessons/{seed}")
+    easy, mixed = drills(seed), corpus(seed)
     while True:
         gone = (progress() - recipe.drilled) / recipe.drilled
         share = 0.9 - 0.65 * min(1.0, max(0.0, gone))

@@ -1,5 +1,7 @@
 """`agentloop` on the command line. One command per verb; each is parse, call, print."""
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -28,6 +30,10 @@ def main(
     ] = False,
 ) -> None:
     """Run agents, learn from them, swap in what learned."""
+    del version  # its callback has answered
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a character that it cannot print is no error
+            stream.reconfigure(errors="backslashreplace")
 
 
 app.command()(demo.demo)

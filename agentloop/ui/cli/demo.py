@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -41,14 +42,15 @@ def demo(
     with speaking():
         needs()
         _begin_anew(folder)
-        ending = _play(folder, fast, as_json)
+        ending, url = _play(folder, fast, as_json)
     if as_json:
         document(_as_json(ending))
     else:
-        _show(ending, folder)
+        _show(ending, folder, url)
 
 
-def _play(folder: Path, fast: bool, as_json: bool) -> Any:
+def _play(folder: Path, fast: bool, as_json: bool) -> tuple[Any, str]:
+    """How the story ended, and where the provider listened."""
     import agents
 
     from agentloop.ui.demo.server import local_provider
@@ -65,7 +67,7 @@ def _play(folder: Path, fast: bool, as_json: bool) -> Any:
         )
         with AgentLoop(f"sqlite:///{folder / 'loop.db'}", settings=settings) as loop:
             story = Story(loop, FAST if fast else FULL, teller, tiny_base())
-            return asyncio.run(story.play())
+            return asyncio.run(story.play()), url
 
 
 class Teller:
@@ -126,7 +128,7 @@ def _begin_anew(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _show(ending: Any, folder: Path) -> None:
+def _show(ending: Any, folder: Path, provider_url: str) -> None:
     out.print()
     table(
         ("model", "task success", "taste", "tokens", "s", "rows", "trained s", "gate"),
@@ -155,7 +157,9 @@ def _show(ending: Any, folder: Path) -> None:
     out.print("\nnext:")
     out.print(f"  agentloop traces list --store {url}", markup=False)
     out.print(f"  agentloop models list --store {url}", markup=False)
-    out.print(f"  agentloop local serve --root {folder / 'local'}", markup=False)
+    # On the port that it had: there the versions of this store answer.
+    port = urlsplit(provider_url).port
+    out.print(f"  agentloop local serve --root {folder / 'local'} --port {port}", markup=False)
 
 
 def _rate(tally: Tally) -> str:

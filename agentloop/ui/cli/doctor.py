@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from agentloop.base.errors import AgentloopError
+from agentloop.base.records.version import key_variable
 from agentloop.base.settings import Settings
 from agentloop.loop import AgentLoop
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, say, speaking, table
@@ -68,11 +69,18 @@ def _store(url: str) -> Any:
 def _local(settings: Settings) -> Any:
     import httpx2
 
+    variable = key_variable("local")
+    key = os.environ.get(variable, "none")
     try:
-        answer = httpx2.get(f"{settings.local_url}/models", timeout=2.0)
-        names = [model["id"] for model in answer.json().get("data", [])]
+        answer = httpx2.get(
+            f"{settings.local_url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=2.0
+        )
+        if answer.status_code == httpx2.codes.UNAUTHORIZED:
+            state = f"{settings.local_url} wants a key"
+            return _finding("local provider", False, state, f"set {variable} to the server's")
+        names = [model["id"] for model in answer.raise_for_status().json()["data"]]
         return _finding("local provider", True, f"{settings.local_url}: {len(names)} models")
-    except (httpx2.HTTPError, ValueError):
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, LookupError, TypeError):
         state = f"does not answer at {settings.local_url}"
         return _finding("local provider", False, state, "start it with `agentloop local serve`")
 

@@ -189,7 +189,7 @@ def check_grader(
     Example: agentloop grader check grader.json
     """
     with speaking():
-        spec = _read(file)
+        spec = read_grader(file)
         graders.compile(spec).close()
     if as_json:
         document({"fit": True, "type": spec["type"]})
@@ -209,7 +209,7 @@ def run(
     Example: agentloop grader run grader.json --sample "It shipped." --item '{"label": "shipped"}'
     """
     with speaking():
-        spec = _read(file)
+        spec = read_grader(file)
         try:
             fields = json.loads(item)
         except ValueError as error:
@@ -236,7 +236,8 @@ def _sample(text: str) -> Any:
     return graders.sample_of(body) if is_message else text
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_grader(file: Path) -> dict[str, Any]:
+    """The grader in a file, or an error that says what the file is instead."""
     try:
         spec = json.loads(file.read_text())
     except OSError as error:

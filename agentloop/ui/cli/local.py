@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from agentloop.base.errors import ConfigError
 from agentloop.base.records.version import key_variable
 from agentloop.base.settings import Settings
-from agentloop.ui.cli.output import err, speaking
+from agentloop.ui.cli.output import AsJson, document, say, speaking
 
 local = typer.Typer(no_args_is_help=True, help="Our own fine-tuning and chat provider.")
 
@@ -37,6 +38,7 @@ def serve(
     warm: Annotated[
         bool, typer.Option(help="Keep a training process ready; costs memory, saves seconds.")
     ] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Serve OpenAI's files, fine-tuning and chat API over TRL. The tiny base is always there.
 
@@ -46,14 +48,20 @@ def serve(
         folder = root or Settings.read().local_root
         bases = dict(_base(text) for text in base or ())
         needs()
-        from agentloop.local.serve import serve as run
+        from agentloop.local.serve import Server
         from agentloop.local.tiny import NAME
         from agentloop.local.tiny import folder as tiny
 
+        models = {NAME: tiny(), **bases}
         logging.basicConfig(level=os.environ.get("AGENTLOOP_LOG", "WARNING").upper())
-        err.print(f"serving {', '.join([NAME, *bases])} from {folder} on http://{host}:{port}/v1")
         key = os.environ.get(key_variable("local"))
-        run(folder, {NAME: tiny(), **bases}, host=host, port=port, key=key, warm=warm)
+        server = Server(folder, models, host=host, port=port, key=key, warm=warm)
+        if as_json:
+            document({"url": f"{server.url}/v1", "root": str(folder), "models": list(models)})
+            sys.stdout.flush()
+        else:
+            say(f"serving {', '.join(models)} from {folder} on {server.url}/v1")
+        server.run()
 
 
 def tiny_base() -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from agentloop.base.errors import AgentloopError
@@ -30,7 +30,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @contextmanager
 def speaking() -> Iterator[None]:
-    """Our errors become one line on stderr and exit status 1; anyone else's stay a traceback."""
+    """Our errors, and those of files and folders, become one line on stderr and exit status 1;
+    anyone else's stay a traceback."""
     try:
         yield
     except AgentloopError as error:
@@ -40,6 +41,11 @@ def speaking() -> Iterator[None]:
         # `agentloop … | head`: who reads has read enough.
         sys.stderr.close()
         raise typer.Exit(0) from None
+    except OSError as error:
+        # No room on the disk, a folder that may not be written: whoever calls can mend it.
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {where}{error.strerror or error}", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -58,18 +64,25 @@ def say(text: str) -> None:
 
 def document(body: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(body, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a lone surrogate, or a terminal of few letters
+        text = json.dumps(body, indent=2, default=str)
+    sys.stdout.write(f"{text}\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout; numbers stand right."""
+    """A table on stdout; numbers stand right. The first column is never broken: it has the ids
+    that the next command wants."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     materialised = [tuple(row) for row in rows]
     for n, name in enumerate(columns):
         numbers = materialised and all(
             isinstance(row[n], int | float) or row[n] is None for row in materialised
         )
-        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        justify: JustifyMethod = "right" if numbers else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=n == 0)
     for row in materialised:
         drawn.add_row(*[_cell(value) for value in row])
     out.print(drawn)

@@ -108,6 +108,7 @@ def gate(
     Example: agentloop gate v_1f… --agent support --improves resolved --keep liked=0.02
     """
     with opened(store) as loop:
+        _known(loop, agent)
         verdict = loop.gate(
             version,
             agent=agent,
@@ -144,6 +145,7 @@ def swap(
     Example: agentloop swap support v_1f…
     """
     with opened(store) as loop:
+        _known(loop, agent)
         loop.swap(agent, None if version == "own" else version)
         _live(loop, agent, as_json)
 
@@ -162,6 +164,10 @@ def rollback(agent: Agent, store: StoreUrl = None, as_json: AsJson = False) -> N
 def start(
     agent: Annotated[str, typer.Argument(help="An agent, or several as A,B.")],
     candidate: VersionId,
+    control: Annotated[
+        str | None,
+        typer.Option(help="Version to compare with, or `own`; by default what is live."),
+    ] = None,
     share: Annotated[float, typer.Option(help="Of the users, in (0, 1).")] = 0.1,
     metric: Annotated[str, typer.Option(help="Outcome that decides, or score.")] = "score",
     store: StoreUrl = None,
@@ -172,7 +178,10 @@ def start(
     Example: agentloop trial start support v_1f… --share 0.2 --metric resolved
     """
     with opened(store) as loop:
-        begun = loop.trial(agent.split(","), candidate=candidate, share=share, metric=metric)
+        _known(loop, agent)
+        begun = loop.trial(
+            agent.split(","), candidate=candidate, control=control, share=share, metric=metric
+        )
     if as_json:
         document(begun.record.model_dump(mode="json"))
     else:
@@ -239,6 +248,11 @@ def _live(loop: AgentLoop, agent: str, as_json: bool) -> None:
         )
     else:
         out.print(f"{agent} -> {live or 'its own model'}")
+
+
+def _known(loop: AgentLoop, agent: str) -> None:
+    """Raise `NotFound` for an agent that never ran: on the command line that is a typing error."""
+    loop.judged(agents=agent.split(","), limit=1)
 
 
 def _fields(version: Version) -> None:

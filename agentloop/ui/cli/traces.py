@@ -210,7 +210,8 @@ def import_feedback(
     stored, problems = 0, []
     with opened(store) as loop:
         try:
-            lines = file.read_text().splitlines()
+            # By newline alone: JSON texts may hold what else Python takes for the end of a line.
+            lines = file.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"cannot read {file}: {error}") from error
         for number, line in enumerate(lines, 1):

@@ -11,6 +11,7 @@ from agentloop.base.errors import NotFound, RecordError
 from agentloop.base.records import Event, Job, Plan, State
 from agentloop.jobs.handle import TuningJob
 from agentloop.loop import AgentLoop
+from agentloop.ui.cli.learning import read_grader
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, err, opened, out, say, table
 
 jobs = typer.Typer(no_args_is_help=True, help="Look at fine-tuning jobs, and follow them.")
@@ -45,7 +46,7 @@ def tune(
             provider=provider,
             base=known.get(base, base),
             hyperparameters=dict(_pair(text) for text in hyperparameter or ()),
-            grader=json.loads(grader.read_text()) if grader else None,
+            grader=read_grader(grader) if grader else None,
             suffix=suffix,
             seed=seed,
         )
@@ -214,6 +215,8 @@ def _dataset(loop: AgentLoop, text: str) -> str:
         train = (folder / "train.jsonl").read_bytes()
     except (OSError, ValueError) as error:
         raise RecordError(f"{folder} is no harvest: {error}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("dataset"), str):
+        raise RecordError(f"{folder} is no harvest: its manifest.json names no dataset")
     known = loop.ledger.dataset(manifest["dataset"])
     from agentloop.base.records import jsonl
 

@@ -86,6 +86,14 @@ def test_a_call_is_worth_what_was_said_of_it_else_what_was_said_of_the_trace():
     assert judged.verdict("t1/1") == Settled.of(whole)
 
 
+def test_of_the_final_answer_the_higher_judge_decides_wherever_it_was_said():
+    person, rule = {"score": 0.0, "source": "person"}, {"score": 1.0, "source": "rule"}
+    judged = Judged(trace=TRACE, settled=person, calls={"t1/0": rule, "t1/1": rule})
+    assert judged.answer_call == "t1/0"
+    assert judged.verdict("t1/0") == Settled.of(person)
+    assert judged.verdict("t1/1") == Settled.of(rule)
+
+
 def test_a_metric_is_an_outcome_or_the_score():
     judged = Judged(
         trace=TRACE,

@@ -247,6 +247,12 @@ def test_nothing_of_a_put_is_stored_when_one_record_names_a_stranger(store):
     assert store.trace("t1").calls == RUN.calls, "what was rolled back is not taken for stored"
 
 
+def test_an_opinion_is_about_a_call_of_its_own_trace(store):
+    store.put(RUN, a_trace(system(), user(), says(), id="other"))
+    with pytest.raises(RecordError, match="there is no call 'other/0' in trace 't1'"):
+        store.put(an_opinion("t1", call_id="other/0"))
+
+
 # ---------------------------------------------------------------------- the tree
 
 
