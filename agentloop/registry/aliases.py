@@ -32,6 +32,6 @@ def rollback(agent: str, moves: Sequence[AliasMove]) -> AliasMove:
             stack.append(move.version)
     if len(stack) < 2:
         raise TransitionError(
-            f"agent {agent!r} was never swapped; it is on its own model, nothing to roll back to"
+            f"agent {agent!r} is on its own model; there is nothing before that to roll back to"
         )
     return AliasMove(agent=agent, version=stack[-2], at=now(), reason="rollback")

@@ -150,7 +150,7 @@ def test_a_trace_is_shown_with_its_messages_and_its_verdict(filled):
         (["swap", "suport", "own"], "no agent 'suport'"),
         (["gate", "nope", "--agent", "suport"], "known: support"),
         (["trial", "start", "support,biling", "nope"], "no agent 'biling'"),
-        (["rollback", "support"], "never swapped"),
+        (["rollback", "support"], "on its own model"),
         (["trial", "start", "support", "nope"], "no version 'nope'"),
         (["trial", "stop", "nope"], "no trial 'nope'"),
         (["grader", "check", "nope.json"], "cannot read nope.json"),
@@ -278,6 +278,8 @@ def test_a_provider_that_does_not_run_is_one_line_and_the_job_can_be_resumed(fil
     assert job["state"] == "submitting", "the ledger knows the job before the provider does"
     again = one_line(filled("jobs", "resume", job["id"]))
     assert "start it with `agentloop local serve`" in again
+    shown = filled("jobs", "show", job["id"], "--json")
+    assert json.loads(shown.stdout)["state"] == "submitting", "as the ledger knows it"
 
 
 def test_a_file_check_names_line_code_and_way_out(run, tmp_path):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agentloop.base.errors import NotFound, RecordError
+from agentloop.base.errors import NotFound, ProviderBusy, RecordError
 from agentloop.base.records import Event, Job, Plan, State
 from agentloop.jobs.handle import TuningJob
 from agentloop.loop import AgentLoop
@@ -86,13 +86,18 @@ def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
 
 @jobs.command()
 def show(job: JobId, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """One job as its provider sees it now, and what happened to it.
+    """One job as its provider sees it now, and what happened to it; while the provider cannot be
+    reached, as the ledger knows it.
 
     Example: agentloop jobs show job_1f…
     """
     with opened(store) as loop:
-        handle = loop.job(job).refresh()
-        events = handle.events()
+        handle = loop.job(job)
+        try:
+            events: list[Event] = handle.refresh().events()
+        except ProviderBusy as error:
+            say(f"note: {error}; this is what the ledger knows")
+            events = []
     if as_json:
         body = handle.record.model_dump(mode="json")
         document({**body, "events": [event.model_dump(mode="json") for event in events]})
