@@ -22,6 +22,7 @@ SMALLEST = Scale(
     held_out=33,
     trial=22,
     corrections=4,
+    put_right=8,
     rows={"sft": 60, "dpo": 30, "rft": 20},
     hyperparameters={"sft": {"n_epochs": 2}, "dpo": {"n_epochs": 1}, "rft": {"n_epochs": 1}},
 )

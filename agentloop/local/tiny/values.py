@@ -5,12 +5,17 @@ them right by copying. Nothing here occurs in the demo (`agentloop.ui.demo`); a 
 """
 
 import random
+import re
 import string
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 
 Value = str | int | float
 Pool = Callable[[random.Random], Value]
 """Draws one value."""
+
+DOMAINS = Path(__file__).with_name("domains")
 
 CITIES = (
     "Paris London Berlin Madrid Rome Oslo Lisbon Vienna Prague Dublin Athens Warsaw Tokyo Seoul "
@@ -43,10 +48,28 @@ _SYLLABLES = [start + vowel for start in _STARTS for vowel in "aeiou"]
 _ENDS = ("", "", "n", "r", "x", "l", "t", "s", "nd", "rk")
 
 
+@cache
+def words() -> tuple[str, ...]:
+    """The words of the trades' own texts, in their order of the alphabet."""
+    texts = (path.read_text("utf-8") for path in sorted(DOMAINS.glob("*.txt")))
+    return tuple(sorted(set(re.findall(r"[a-z]{3,10}", " ".join(texts)))))
+
+
 def word(draw: random.Random, syllables: int = 0) -> str:
-    """A word that means nothing; of two or three syllables when `syllables` is 0."""
-    n = syllables or draw.choice((2, 2, 3))
-    return "".join(draw.choice(_SYLLABLES) for _ in range(n)) + draw.choice(_ENDS)
+    """A word for something that has no name yet; of two or three syllables when `syllables` is 0.
+
+    One in two is made of syllables. The others are a word of the trades in a place where it means
+    nothing, or the beginning of one and the end of another: so that a model learns to copy every
+    token there is, and not only those of invented words.
+    """
+    chance = draw.random()
+    if chance < 0.5:
+        n = syllables or draw.choice((2, 2, 3))
+        return "".join(draw.choice(_SYLLABLES) for _ in range(n)) + draw.choice(_ENDS)
+    first, second = draw.choice(words()), draw.choice(words())
+    if chance < 0.7:
+        return first
+    return first[: draw.randint(1, len(first))] + second[draw.randint(0, len(second) - 2) :]
 
 
 def name(draw: random.Random, known: list[str]) -> str:

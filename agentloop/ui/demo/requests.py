@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase, digits
+from typing import Any
 
 from agentloop.ui.demo.shop import Order, Shop
 
@@ -203,11 +204,15 @@ class Request:
         return self.operation == "open_case"
 
     @property
-    def first_call(self) -> dict[str, object]:
-        """The tool call that the support agent should begin with: what a grader compares with."""
-        if self.billing:
-            return {"name": "transfer_to_billing", "arguments": {}}
-        return {"name": self.operation, "arguments": dict(self.arguments)}
+    def right_calls(self) -> list[dict[str, Any]]:
+        """The tool calls that bring about what is wanted, in their order."""
+        call = {"name": self.operation, "arguments": dict(self.arguments)}
+        return [{"name": "transfer_to_billing", "arguments": {}}, call] if self.billing else [call]
+
+    @property
+    def first_call(self) -> dict[str, Any]:
+        """The one that the support agent should begin with: what a grader compares with."""
+        return self.right_calls[0]
 
     def resolved(self, shop: Shop) -> bool:
         """Whether `shop` is in the state that this request wanted, and in no other.

@@ -41,6 +41,9 @@ class Scale:
     trial: int = 200
     """New requests of the trial."""
     corrections: int = 12
+    """Answers that customers word anew after the first traffic."""
+    put_right: int = 60
+    """Failed conversations in which the shop's staff say which call would have been right."""
     rows: Mapping[str, int] = field(default_factory=lambda: {"sft": 300, "dpo": 250, "rft": 150})
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {"sft": {}, "dpo": {}, "rft": {}}
@@ -53,6 +56,7 @@ FAST = Scale(
     second=60,
     held_out=110,
     trial=80,
+    put_right=30,
     rows={"sft": 150, "dpo": 100, "rft": 60},
 )
 
@@ -139,7 +143,11 @@ class Story:
         some = [one for k, one in enumerate(answers) if k % 3 == 0]
         thumbs = traffic.press_thumbs(self.loop, some)
         fixed = traffic.correct(self.loop, answers, most=self.scale.corrections)
-        self.tell.say(f"{thumbs} thumbs pressed, {fixed} answers corrected by customers")
+        right = traffic.put_right(self.loop, answers[::2], most=self.scale.put_right)
+        self.tell.say(
+            f"{thumbs} thumbs pressed; {fixed} answers corrected by customers, "
+            f"{right} calls by the shop's staff"
+        )
         self.tell.advice(self.loop.advise(self._crew()))
         for method in ("dpo", "rft"):
             self._look(method)

@@ -1,6 +1,7 @@
 """The demo's traffic: customers write, the agent answers, and the shop sees what came of it."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -115,6 +116,35 @@ def correct(loop: AgentLoop, answers: Iterable[Answered], *, most: int) -> int:
         said = customer.better(one.request)
         loop.correct(one.trace_id, said, call=one.call_id, by=f"customer-{one.request.id}")
     return len(wordy[:most])
+
+
+def put_right(loop: AgentLoop, answers: Iterable[Answered], *, most: int) -> int:
+    """The shop's staff take over some conversations that failed, and say which call would have
+    been right where the first one was wrong; how many they did."""
+    done = 0
+    for one in answers:
+        if done < most and not one.resolved:
+            done += _put_right(loop, one)
+    return done
+
+
+def _put_right(loop: AgentLoop, one: Answered) -> bool:
+    """Correct the first call of `one` that the staff would have made differently."""
+    calls = loop.judgement(one.trace_id).trace.calls
+    for call, wanted in zip(calls, one.request.right_calls, strict=False):
+        made = [
+            (asked.function.name, asked.function.arguments)
+            for asked in (call.output.calls if call.output else ())
+        ]
+        arguments = json.dumps(wanted["arguments"])
+        if made == [(wanted["name"], arguments)]:
+            continue
+        function = {"name": wanted["name"], "arguments": arguments}
+        asked = {"id": "call_1", "type": "function", "function": function}
+        message = {"role": "assistant", "content": None, "tool_calls": [asked]}
+        loop.correct(one.trace_id, message, call=call.id, by="staff")
+        return True
+    return False
 
 
 def hash_of(id: str, attempt: int) -> int:
