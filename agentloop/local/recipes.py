@@ -53,7 +53,7 @@ class Recipe:
         """How often a file of so many rows is gone through.
 
         >>> SUPERVISED[TINY].epochs(300)
-        8
+        5
         """
         return max(self.fewest_epochs, min(self.most_epochs, math.ceil(self.rows_seen / rows)))
 
@@ -97,7 +97,7 @@ _SFT_TINY = Recipe(
     batch_size=16,
     fewest_epochs=3,
     most_epochs=12,
-    rows_seen=2400,
+    rows_seen=1500,
     pass_tokens=32_768,
     checkpointing=False,
     bf16=True,

@@ -54,7 +54,7 @@ def open_case(
     return _told(context.context.open_case(order_id, problem))
 
 
-def support(model: str, *, temperature: float = 1.0) -> Agent[Shop]:
+def support(model: str, *, temperature: float = 0.7) -> Agent[Shop]:
     """The support agent, which may hand over to the billing desk."""
     settings = ModelSettings(temperature=temperature, max_tokens=80)
     billing = Agent[Shop](
