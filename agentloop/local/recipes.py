@@ -68,6 +68,8 @@ class DpoRecipe(Recipe):
     """TRL's `loss_type`. `sft` keeps the preferred answer likely: without it, a small model learns
     to avoid both answers and forgets how to call tools (measured)."""
     loss_weights: tuple[float, ...]
+    rehearse: bool
+    """Learn again the turns that led to a comparison, so that they are not forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,23 +117,25 @@ _SFT_LARGE = replace(_SFT_SMALL, learning_rate=1e-4, pass_tokens=8_192)
 
 _DPO_TINY = DpoRecipe(
     lora=None,
-    learning_rate=2e-4,
+    learning_rate=1.4e-4,
     schedule="cosine",
     warmup=0.1,
     batch_size=16,
     fewest_epochs=2,
     most_epochs=6,
-    rows_seen=600,
+    rows_seen=300,
     pass_tokens=32_768,
     checkpointing=False,
     bf16=True,
     beta=0.1,
     losses=("sigmoid", "sft"),
     loss_weights=(1.0, 1.0),
+    rehearse=True,
 )
 _DPO_SMALL = replace(
     _DPO_TINY,
     lora=Lora(16, 32),
+    rehearse=False,
     learning_rate=2e-5,
     fewest_epochs=1,
     most_epochs=3,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import agents
 import pytest
@@ -85,6 +86,26 @@ def test_learning_and_held_out_requests_share_no_sentence():
     learned = {sentence for sentences in LEARNING.values() for sentence in sentences}
     assert not learned & {sentence for sentences in HELD_OUT.values() for sentence in sentences}
     assert LEARNING.keys() == HELD_OUT.keys()
+
+
+def test_one_wording_of_each_wish_comes_up_later():
+    def worded(later):
+        bare = {r.id: r.text.lower() for r in requests(440, seed=5, later=later)}
+        return {
+            wish: {s for s in said if any(re.fullmatch(filled(s), text) for text in bare.values())}
+            for wish, said in LEARNING.items()
+        }
+
+    first, second = worded(later=False), worded(later=True)
+    for wish, said in LEARNING.items():
+        assert first[wish] == set(said[:-1])
+        assert said[-1] in second[wish]
+
+
+def filled(sentence):
+    """A pattern for `sentence` with its slots filled."""
+    pattern = re.escape(sentence.lower())
+    return pattern.replace(r"\{o\}", "[a-z]?-?[0-9]+").replace(r"\{c\}", "[a-z]+")
 
 
 def test_requests_are_the_same_for_the_same_seed_and_others_for_another():

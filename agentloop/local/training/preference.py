@@ -41,10 +41,13 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc] # TRL has no types
 def train(task: Task) -> None:
     """Train and report until the job is done."""
     recipe = task.load(DPO)
-    pairs = compare(task.rows("train.jsonl"), task.dialect, param="training_file")
+    rows = task.rows("train.jsonl")
+    pairs = compare(rows, task.dialect, param="training_file")
     valid = compare(task.rows("valid.jsonl"), task.dialect, param="validation_file")
     numbers = settings.dpo(task.job.hyperparameters, recipe, len(pairs))
     task.report.progress(method={"type": "dpo", "dpo": {"hyperparameters": numbers.chosen}})
+    if recipe.rehearse:
+        pairs += rehearse(rows, task.dialect)
     # Both answers of a pair are computed together.
     longest = 2 * max(_length(pair) for pair in pairs)
     at_once, passes = numbers.passes(numbers.batch_size, longest, recipe)
@@ -106,6 +109,29 @@ def compare(rows: Sequence[Json], dialect: Dialect, *, param: str) -> list[Pair]
             raise Unfit(too_long(number, _length(pair), dialect.context, param))
         pairs.append(pair)
     return pairs
+
+
+def rehearse(rows: Sequence[Json], dialect: Dialect) -> list[Pair]:
+    """What the assistant said on the way to each comparison, each once, as ties.
+
+    Pairs are mostly about last answers, and a small model that learns them alone forgets how to
+    make the calls before them. In a tie both answers are one, so the preference has no gradient
+    and the term for the likelihood of the preferred answer is left: the turn is learned again.
+    In the figures of a step ties count as pairs that neither side wins.
+    """
+    found: dict[tuple[tuple[int, ...], tuple[int, ...]], Pair] = {}
+    for row in rows:
+        messages, tools = row["input"]["messages"], row["input"].get("tools")
+        for n, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            try:
+                prompt = dialect.prompt(messages[:n], tools).ids
+                said = dialect.answer(messages[:n], tools, message).ids
+            except RecordError:  # a template may refuse a conversation that ends there
+                continue
+            found.setdefault((tuple(prompt), tuple(said)), Pair(prompt, said, said))
+    return list(found.values())
 
 
 def _length(pair: Pair) -> int:

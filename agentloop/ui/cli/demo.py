@@ -1,6 +1,7 @@
 """`agentloop demo`: the whole loop, offline, on the shipped tiny model."""
 
 import asyncio
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +68,15 @@ def _play(folder: Path, fast: bool, as_json: bool) -> tuple[Any, str]:
         )
         with AgentLoop(f"sqlite:///{folder / 'loop.db'}", settings=settings) as loop:
             story = Story(loop, FAST if fast else FULL, teller, tiny_base())
-            return asyncio.run(story.play()), url
+            ending = asyncio.run(story.play())
+    ending.peak_mb = _peak_mb()
+    return ending, url
+
+
+def _peak_mb() -> float:
+    """Most memory that this process and its largest child took, once the provider has ended."""
+    usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(who).ru_maxrss for who in usage) / 1024
 
 
 class Teller:

@@ -105,7 +105,7 @@ LEARNING: Mapping[str, tuple[str, ...]] = {
 }
 """Wanted operation (and its reason or problem) -> sentences; `{o}` is the order, `{c}` a city. Some
 say it in the words of the tools, so that a model that reads them well gets it right; the others
-are what there is to learn."""
+are what there is to learn. The last of each comes up later, when a first version has learned."""
 
 HELD_OUT: Mapping[str, tuple[str, ...]] = {
     "find_order": (
@@ -225,10 +225,19 @@ class Request:
             return shop.state() == wanted.state() and wanted.lookups() <= shop.lookups()
 
 
-def requests(n: int, *, seed: int, held_out: bool = False) -> list[Request]:
-    """`n` requests, the same for the same `seed`; every wish comes up equally often."""
-    wordings = HELD_OUT if held_out else LEARNING
+def requests(n: int, *, seed: int, held_out: bool = False, later: bool = False) -> list[Request]:
+    """`n` requests, the same for the same `seed`; every wish comes up equally often.
+
+    Args:
+        held_out: in words that nobody learns from.
+        later: half of them in words that do not come up before.
+    """
     draw = random.Random(f"{seed}/{held_out}")
+    wordings = (
+        HELD_OUT
+        if held_out
+        else {wish: _in_time(said, draw, later=later) for wish, said in LEARNING.items()}
+    )
     wishes = [
         wish
         for k in range(-(-n // len(wordings)))
@@ -237,6 +246,11 @@ def requests(n: int, *, seed: int, held_out: bool = False) -> list[Request]:
     return [
         _request(draw, wish, wordings[wish], f"{seed}-{i}") for i, wish in enumerate(wishes[:n])
     ]
+
+
+def _in_time(wordings: tuple[str, ...], draw: random.Random, *, later: bool) -> tuple[str, ...]:
+    *first, last = wordings
+    return (draw.choice(first), last) if later else tuple(first)
 
 
 def _request(draw: random.Random, wish: str, wordings: tuple[str, ...], id: str) -> Request:

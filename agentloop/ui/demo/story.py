@@ -5,7 +5,6 @@
 Each step says what it does before it does it, and what came of it, well or not.
 """
 
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -42,7 +41,7 @@ class Scale:
     """New requests of the trial."""
     corrections: int = 12
     """Answers that customers word anew after the first traffic."""
-    put_right: int = 60
+    put_right: int = 90
     """Failed conversations in which the shop's staff say which call would have been right."""
     rows: Mapping[str, int] = field(default_factory=lambda: {"sft": 300, "dpo": 250, "rft": 150})
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(
@@ -56,7 +55,7 @@ FAST = Scale(
     second=60,
     held_out=110,
     trial=80,
-    put_right=30,
+    put_right=45,
     rows={"sft": 150, "dpo": 100, "rft": 60},
 )
 
@@ -128,7 +127,6 @@ class Story:
             await self._turn(method)
         await self._trial()
         self.ending.seconds = monotonic() - began
-        self.ending.peak_mb = _peak_mb()
         return self.ending
 
     # ------------------------------------------------------------------ chapters
@@ -186,10 +184,13 @@ class Story:
 
     async def _second_traffic(self) -> str:
         n, again = self.scale.second, self.scale.again
-        asked = requests(n, seed=2)
+        asked = requests(n, seed=2, later=True)
         answers = await self._serve(asked, times=again, label="conversations")
         thumbs = traffic.press_thumbs(self.loop, answers)
-        self.tell.say(f"each of {n} customers asked {again} times; {thumbs} thumbs")
+        self.tell.say(
+            f"each of {n} customers, half of them in new words, asked {again} times; "
+            f"{thumbs} thumbs"
+        )
         version = self.live.id if self.live else None
         self.second = f"version == {version!r}" if version else None
         return self.second or "version == null"
@@ -316,8 +317,3 @@ GATES: dict[str, tuple[str, dict[str, float]]] = {
 def _rate(tally: Tally) -> str:
     low, high = tally.interval()
     return f"{tally.rate:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _peak_mb() -> float:
-    usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(who).ru_maxrss for who in usage) / 1024
