@@ -156,8 +156,6 @@ class Story:
         where = None
         if method == "dpo":
             where = await self._second_traffic()
-        elif method == "rft" and self.second:
-            where = self.second
         try:
             dataset = self.loop.harvest(
                 method, agent=self._crew(), where=where, limit=self.scale.rows[method]
@@ -180,8 +178,6 @@ class Story:
             for reason in gate.reasons:
                 self.tell.say(f"the gate refuses {version.model}: {reason}")
 
-    second: str | None = None
-
     async def _second_traffic(self) -> str:
         n, again = self.scale.second, self.scale.again
         asked = requests(n, seed=2, later=True)
@@ -191,9 +187,7 @@ class Story:
             f"each of {n} customers, half of them in new words, asked {again} times; "
             f"{thumbs} thumbs"
         )
-        version = self.live.id if self.live else None
-        self.second = f"version == {version!r}" if version else None
-        return self.second or "version == null"
+        return f"version == {self.live.id!r}" if self.live else "version == null"
 
     def _crew(self) -> tuple[str, ...]:
         """Those of the crew who had something to do."""
