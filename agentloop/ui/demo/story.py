@@ -187,7 +187,9 @@ class Story:
             f"each of {n} customers, half of them in new words, asked {again} times; "
             f"{thumbs} thumbs"
         )
-        return f"version == {self.live.id!r}" if self.live else "version == null"
+        # Taste is a matter of those who were helped: a right call beside a wrong one is for RFT.
+        served = repr(self.live.id) if self.live else "null"
+        return f"version == {served} and outcome.resolved == true"
 
     def _crew(self) -> tuple[str, ...]:
         """Those of the crew who had something to do."""
