@@ -15,7 +15,8 @@ from tests.live.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-BLOCKS = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+BLOCKS = [text for language, text in FENCED if not language]
 COMMANDS = [
     line.split("  #")[0].strip()
     for block in BLOCKS

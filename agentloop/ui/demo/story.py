@@ -113,8 +113,8 @@ class Story:
         self.scale = scale
         self.tell = narrator
         self.base = base
-        client = AsyncOpenAI(base_url=loop.settings.local_url, api_key="none", timeout=300)
-        self.provider = OpenAIProvider(openai_client=client, use_responses=False)
+        self.client = AsyncOpenAI(base_url=loop.settings.local_url, api_key="none", timeout=300)
+        self.provider = OpenAIProvider(openai_client=self.client, use_responses=False)
         self.agent: Agent[Shop] = agents.support(base)
         self.live: Version | None = None
         self.ending = Ending()
@@ -126,6 +126,7 @@ class Story:
         for method in ("sft", "dpo", "rft"):
             await self._turn(method)
         await self._trial()
+        await self.client.close()
         self.ending.seconds = monotonic() - began
         return self.ending
 
