@@ -299,24 +299,8 @@ def test_a_plan_that_would_be_refused_is_not_started(loop):
     assert loop.ledger.jobs() == ()
 
 
-def test_a_crash_between_ledger_and_provider_starts_no_second_job(loop, httpx2_mock):
-    talk(loop, 12)
-    dataset = loop.harvest("sft", agent="support", valid_share=0.0)
-    plan = loop.plan(dataset, provider="local", base="own")
-    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page())
-    httpx2_mock.post(f"{LOCAL}/files").respond(json=FILE)
-    create = httpx2_mock.post(f"{LOCAL}/fine_tuning/jobs").respond(503, json={"error": {}})
-    with pytest.raises(Exception, match="local"):
-        loop.tune(plan)
-    (record,) = loop.ledger.jobs()
-    # The service had made the job all the same; it is found by our id and not made again.
-    made = a_job(metadata={"agentloop_job": record.id})
-    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page(made))
-    handle = loop.job(record.id).submit(dataset)
-    assert (handle.record.provider_job, create.call_count) == ("ftjob-1", 1)
-
-
-def test_who_tunes_again_after_a_failure_has_one_job(loop, httpx2_mock):
+def failed_once(loop, httpx2_mock):
+    """A dataset, its plan, the job that the ledger knows, and the call that the service failed."""
     talk(loop, 12)
     dataset = loop.harvest("sft", agent="support", valid_share=0.0)
     plan = loop.plan(dataset, provider="local", base="own")
@@ -326,6 +310,20 @@ def test_who_tunes_again_after_a_failure_has_one_job(loop, httpx2_mock):
     with pytest.raises(ProviderBusy):
         loop.tune(plan)
     (record,) = loop.ledger.jobs()
+    return dataset, plan, record, create
+
+
+def test_a_crash_between_ledger_and_provider_starts_no_second_job(loop, httpx2_mock):
+    dataset, _, record, create = failed_once(loop, httpx2_mock)
+    # The service had made the job all the same; it is found by our id and not made again.
+    made = a_job(metadata={"agentloop_job": record.id})
+    httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page(made))
+    handle = loop.job(record.id).submit(dataset)
+    assert (handle.record.provider_job, create.call_count) == ("ftjob-1", 1)
+
+
+def test_who_tunes_again_after_a_failure_has_one_job(loop, httpx2_mock):
+    _, plan, record, create = failed_once(loop, httpx2_mock)
     made = a_job(metadata={"agentloop_job": record.id})
     httpx2_mock.get(f"{LOCAL}/fine_tuning/jobs").respond(json=page(made))
     assert loop.tune(plan).record.provider_job == "ftjob-1"
