@@ -12,7 +12,7 @@ from agentloop.base.errors import ConfigError
 from agentloop.local.tiny import NAME
 from agentloop.ui.cli.demo import _as_json, _begin_anew
 from agentloop.ui.demo.customer import better, likes
-from agentloop.ui.demo.requests import HELD_OUT, LEARNING, requests
+from agentloop.ui.demo.requests import HELD_OUT, LEARNING, SEASONS, requests
 from agentloop.ui.demo.shop import Shop
 from agentloop.ui.demo.story import Scale, Story
 
@@ -83,23 +83,28 @@ def test_the_story_is_played_to_its_end_on_the_real_stack(tmp_path, provider_url
 
 
 def test_learning_and_held_out_requests_share_no_sentence():
-    learned = {sentence for sentences in LEARNING.values() for sentence in sentences}
-    assert not learned & {sentence for sentences in HELD_OUT.values() for sentence in sentences}
+    learned = {said for seasons in LEARNING.values() for season in seasons for said in season}
+    assert len(learned) == sum(len(season) for seasons in LEARNING.values() for season in seasons)
+    assert not learned & {said for sentences in HELD_OUT.values() for said in sentences}
     assert LEARNING.keys() == HELD_OUT.keys()
+    assert {len(seasons) for seasons in LEARNING.values()} == {SEASONS}
 
 
-def test_one_wording_of_each_wish_comes_up_later():
-    def worded(later):
-        bare = {r.id: r.text.lower() for r in requests(440, seed=5, later=later)}
-        return {
-            wish: {s for s in said if any(re.fullmatch(filled(s), text) for text in bare.values())}
-            for wish, said in LEARNING.items()
-        }
+@pytest.mark.parametrize("season", range(1, SEASONS + 1))
+def test_half_of_a_season_is_in_its_own_words_and_the_rest_in_those_of_earlier_ones(season):
+    asked = requests(1100, seed=5, season=season)
+    texts = [request.text.lower() for request in asked]
 
-    first, second = worded(later=False), worded(later=True)
-    for wish, said in LEARNING.items():
-        assert first[wish] == set(said[:-1])
-        assert said[-1] in second[wish]
+    def used(said):
+        return sum(bool(re.fullmatch(filled(said), text)) for text in texts)
+
+    for seasons in LEARNING.values():
+        counts = [[used(said) for said in words] for words in seasons]
+        *earlier, own = counts[:season]
+        assert all(min(words) > 0 for words in (*earlier, own))
+        assert not any(any(words) for words in counts[season:])
+        if earlier:
+            assert sum(own) == pytest.approx(sum(map(sum, earlier)), abs=50)
 
 
 def filled(sentence):

@@ -12,100 +12,204 @@ from typing import Any
 
 from agentloop.ui.demo.shop import Order, Shop
 
-LEARNING: Mapping[str, tuple[str, ...]] = {
+LEARNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "find_order": (
-        "find order {o}",
-        "look up order {o}",
-        "please find my order {o}",
-        "what did i buy in {o}?",
-        "is {o} confirmed?",
-        "did {o} go through?",
-        "can you read me {o}?",
-        "i forgot what {o} was",
+        (
+            "find order {o}",
+            "look up order {o}",
+            "please find my order {o}",
+            "what did i buy in {o}?",
+            "is {o} confirmed?",
+            "did {o} go through?",
+            "can you read me {o}?",
+        ),
+        ("i forgot what {o} was",),
+        (
+            "remind me what {o} is",
+            "what have i got in order {o}?",
+            "show me order {o}",
+            "tell me about {o}",
+        ),
     ),
     "track_parcel": (
-        "track parcel {o}",
-        "track my parcel {o}",
-        "who delivers {o}, and when?",
-        "where is {o}?",
-        "when does {o} arrive?",
-        "i am waiting for {o}",
-        "which day will {o} come?",
-        "{o} should be here by now",
+        (
+            "track parcel {o}",
+            "track my parcel {o}",
+            "who delivers {o}, and when?",
+            "where is {o}?",
+            "when does {o} arrive?",
+            "i am waiting for {o}",
+            "which day will {o} come?",
+        ),
+        ("{o} should be here by now",),
+        (
+            "how long until {o} is here?",
+            "is the parcel {o} close?",
+            "who brings {o}?",
+            "i still have no {o}, when is it due?",
+        ),
     ),
     "cancel_order": (
-        "cancel order {o}",
-        "please cancel {o}",
-        "stop order {o} before it is sent",
-        "i do not need {o} any longer",
-        "please do not send {o}",
-        "i bought {o} by accident",
-        "scrap {o}",
-        "forget about {o}",
+        (
+            "cancel order {o}",
+            "please cancel {o}",
+            "stop order {o} before it is sent",
+            "i do not need {o} any longer",
+            "please do not send {o}",
+            "i bought {o} by accident",
+            "scrap {o}",
+        ),
+        ("forget about {o}",),
+        (
+            "{o} was a mistake, cancel it",
+            "do not send {o}, i have no need of it",
+            "i ordered {o} by mistake, stop it",
+            "no need for {o} now, forget that order",
+        ),
     ),
     "change_address": (
-        "change the address of {o} to {c}",
-        "new address for order {o}: {c}",
-        "send order {o} to {c}",
-        "{o} must go to {c}",
-        "i moved to {c}, what about {o}?",
-        "my new home is in {c}, order {o}",
-        "bring {o} to my office in {c}",
-        "please deliver {o} in {c}",
+        (
+            "change the address of {o} to {c}",
+            "new address for order {o}: {c}",
+            "send order {o} to {c}",
+            "{o} must go to {c}",
+            "i moved to {c}, what about {o}?",
+            "my new home is in {c}, order {o}",
+            "bring {o} to my office in {c}",
+        ),
+        ("please deliver {o} in {c}",),
+        (
+            "my address is now in {c}, {o} too",
+            "i am in {c} from today, take {o} there",
+            "{o} goes to {c} now, not to my old home",
+            "we live in {c} now, send {o} to us",
+        ),
     ),
     "refund_order damaged": (
-        "refund order {o}, it was damaged",
-        "refund {o}, damaged",
-        "{o} came in pieces",
-        "{o} is broken",
-        "the thing from {o} has a crack",
+        (
+            "refund order {o}, it was damaged",
+            "refund {o}, damaged",
+            "{o} came in pieces",
+            "{o} is broken",
+            "there is a hole in {o}",
+            "{o} fell apart when i opened it",
+        ),
+        ("the thing from {o} has a crack",),
+        (
+            "{o} has scratches all over",
+            "what a mess, {o} is smashed",
+            "{o} came with a broken leg",
+            "{o} was in pieces when it arrived",
+        ),
     ),
     "refund_order late": (
-        "refund order {o}, it came late",
-        "refund {o}, late",
-        "{o} never came, i want my money",
-        "{o} is weeks overdue, pay me back",
-        "{o} missed the party, money back",
+        (
+            "refund order {o}, it came late",
+            "refund {o}, late",
+            "{o} never came, i want my money",
+            "{o} is weeks overdue, pay me back",
+            "i waited too long for {o}, money back",
+            "{o} took a month, give me a refund",
+        ),
+        ("{o} missed the party, money back",),
+        (
+            "still no {o}, pay me back",
+            "{o} did not come in time, i want a refund",
+            "i want my money back, {o} is not here yet",
+            "{o} came too late for me, refund it",
+        ),
     ),
     "refund_order wrong_item": (
-        "refund order {o}, wrong item",
-        "give me the money for {o} back, it is the wrong item",
-        "{o} is not what i chose",
-        "you packed something else in {o}",
-        "i got another colour in {o}",
+        (
+            "refund order {o}, wrong item",
+            "give me the money for {o} back, it is the wrong item",
+            "{o} is not what i chose",
+            "you packed something else in {o}",
+            "i chose another thing, not {o}",
+            "{o} came in another colour",
+        ),
+        ("i got another colour in {o}",),
+        (
+            "somebody else's thing was in {o}",
+            "i opened {o} and it is something else",
+            "{o} is something else than i asked for",
+            "not the colour that i chose in {o}",
+        ),
     ),
     "refund_order unwanted": (
-        "refund order {o}, it is unwanted",
-        "refund {o}, unwanted",
-        "i do not like {o}",
-        "{o} is not for me, money back",
-        "{o} does not suit me",
+        (
+            "refund order {o}, it is unwanted",
+            "refund {o}, unwanted",
+            "i do not like {o}",
+            "{o} is not for me, money back",
+            "{o} is not as nice as i thought",
+            "i changed my mind on {o}, it is here already",
+        ),
+        ("{o} does not suit me",),
+        (
+            "i have no joy in {o}, pay me back",
+            "{o} is ugly, i want my money",
+            "i do not want {o} any more, it came today",
+            "i do not like the look of {o}, money back",
+        ),
     ),
     "open_case double_charge": (
-        "double charge for {o}",
-        "billing: there is a double charge on {o}",
-        "you took the money for {o} twice",
-        "i paid {o} two times",
-        "two payments for {o}, why?",
+        (
+            "double charge for {o}",
+            "billing: there is a double charge on {o}",
+            "you took the money for {o} twice",
+            "i paid {o} two times",
+            "{o} is on my card twice",
+            "why did i pay for {o} again?",
+        ),
+        ("two payments for {o}, why?",),
+        (
+            "you charged me twice for {o}",
+            "billing please, {o} was paid two times",
+            "i see {o} two times on my card",
+            "{o} was charged again",
+        ),
     ),
     "open_case wrong_amount": (
-        "wrong amount for {o}",
-        "billing: the amount of {o} is wrong",
-        "you charged too much for {o}",
-        "the price of {o} on my card is off",
-        "{o} cost me more than it said",
+        (
+            "wrong amount for {o}",
+            "billing: the amount of {o} is wrong",
+            "you charged too much for {o}",
+            "the price of {o} on my card is off",
+            "{o} was cheaper when i bought it",
+            "i paid more for {o} than i should",
+        ),
+        ("{o} cost me more than it said",),
+        (
+            "billing please, the price of {o} is not right",
+            "you charged more than {o} costs",
+            "the amount that i paid for {o} is too high",
+            "{o} said less than you charged",
+        ),
     ),
     "open_case missing_invoice": (
-        "missing invoice for {o}",
-        "billing: the invoice of {o} is missing",
-        "there was no bill with {o}",
-        "my boss wants the receipt of {o}",
-        "i never got a bill for {o}",
+        (
+            "missing invoice for {o}",
+            "billing: the invoice of {o} is missing",
+            "there was no bill with {o}",
+            "my boss wants the receipt of {o}",
+            "i need a bill for {o}",
+            "can i have the invoice of {o}?",
+        ),
+        ("i never got a bill for {o}",),
+        (
+            "billing please, no receipt came with {o}",
+            "send me the receipt of {o}",
+            "i have no bill of {o}",
+            "my boss asks for the invoice of {o}",
+        ),
     ),
 }
-"""Wanted operation (and its reason or problem) -> sentences; `{o}` is the order, `{c}` a city. Some
-say it in the words of the tools, so that a model that reads them well gets it right; the others
-are what there is to learn. The last of each comes up later, when a first version has learned."""
+"""Wanted operation (and its reason or problem) -> sentences by season; `{o}` is the order, `{c}` a
+city. Some say it in the words of the tools, so that a model that reads them well gets it right; the
+others are what there is to learn. People's words change with the seasons."""
+
+SEASONS = 3
 
 HELD_OUT: Mapping[str, tuple[str, ...]] = {
     "find_order": (
@@ -225,32 +329,34 @@ class Request:
             return shop.state() == wanted.state() and wanted.lookups() <= shop.lookups()
 
 
-def requests(n: int, *, seed: int, held_out: bool = False, later: bool = False) -> list[Request]:
+def requests(
+    n: int, *, seed: int, held_out: bool = False, season: int = 1
+) -> list[Request]:
     """`n` requests, the same for the same `seed`; every wish comes up equally often.
 
     Args:
         held_out: in words that nobody learns from.
-        later: half of them in words that do not come up before.
+        season: half of them in words that come up in this season (1 to `SEASONS`) first.
     """
     draw = random.Random(f"{seed}/{held_out}")
-    wordings = (
-        HELD_OUT
-        if held_out
-        else {wish: _in_time(said, draw, later=later) for wish, said in LEARNING.items()}
-    )
     wishes = [
         wish
-        for k in range(-(-n // len(wordings)))
-        for wish in draw.sample(sorted(wordings), len(wordings))
+        for k in range(-(-n // len(LEARNING)))
+        for wish in draw.sample(sorted(LEARNING), len(LEARNING))
     ]
     return [
-        _request(draw, wish, wordings[wish], f"{seed}-{i}") for i, wish in enumerate(wishes[:n])
+        _request(draw, wish, _wordings(wish, draw, held_out, season), f"{seed}-{i}")
+        for i, wish in enumerate(wishes[:n])
     ]
 
 
-def _in_time(wordings: tuple[str, ...], draw: random.Random, *, later: bool) -> tuple[str, ...]:
-    *first, last = wordings
-    return (draw.choice(first), last) if later else tuple(first)
+def _wordings(wish: str, draw: random.Random, held_out: bool, season: int) -> tuple[str, ...]:
+    if held_out:
+        return HELD_OUT[wish]
+    *known, new = LEARNING[wish][:season]
+    if not known or draw.random() < 0.5:
+        return new
+    return tuple(said for earlier in known for said in earlier)
 
 
 def _request(draw: random.Random, wish: str, wordings: tuple[str, ...], id: str) -> Request:

@@ -22,10 +22,8 @@ DEMO_TOOLS = {
     "transfer_to_billing",
 }
 DEMO_SENTENCES = [
-    sentence
-    for wordings in (demo.LEARNING, demo.HELD_OUT)
-    for sentences in wordings.values()
-    for sentence in sentences
+    *(said for seasons in demo.LEARNING.values() for season in seasons for said in season),
+    *(said for sentences in demo.HELD_OUT.values() for said in sentences),
 ]
 
 
