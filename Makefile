@@ -35,5 +35,5 @@ $(VENV)/local: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/local
 	@echo "installing what the tests need"
-	@$(PIP) -c constraints.txt -e '.[local,postgres,dev]'
+	@$(PIP) -c constraints.txt -e '.[local,postgres,otel,dev]'
 	@touch $@

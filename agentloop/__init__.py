@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from agentloop.base.errors import AgentloopError
     from agentloop.base.records import Dataset, Job, Judged, Plan, Trace, Trial, Verdict, Version
     from agentloop.base.settings import Settings
-    from agentloop.loop import AgentLoop
+    from agentloop.capture.telemetry import Telemetry
+    from agentloop.loop import AgentLoop, instrument
 
 __version__ = "0.1.0"
 
@@ -19,10 +20,12 @@ _HOMES = {
     "Judged": "agentloop.base.records",
     "Plan": "agentloop.base.records",
     "Settings": "agentloop.base.settings",
+    "Telemetry": "agentloop.capture.telemetry",
     "Trace": "agentloop.base.records",
     "Trial": "agentloop.base.records",
     "Verdict": "agentloop.base.records",
     "Version": "agentloop.base.records",
+    "instrument": "agentloop.loop",
 }
 """Public name -> the module it lives in; loaded when it is asked for, so that importing agentloop
 costs next to nothing."""
@@ -35,10 +38,12 @@ __all__ = [
     "Judged",
     "Plan",
     "Settings",
+    "Telemetry",
     "Trace",
     "Trial",
     "Verdict",
     "Version",
+    "instrument",
 ]
 
 

@@ -8,7 +8,6 @@ Rooms never import each other. What one hands to the next passes through here, a
 what must outlive this process passes through the store.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +35,11 @@ from agentloop.trials import LiveTrial
 
 if TYPE_CHECKING:
     from agents import Agent
+    from opentelemetry.trace import TracerProvider
 
     from agentloop.capture.importers import Imported, Problem
     from agentloop.capture.runner import Result, StreamedResult
+    from agentloop.capture.telemetry import Telemetry
 
 
 class AgentLoop(Rooms):
@@ -51,22 +52,15 @@ class AgentLoop(Rooms):
         """`Runner.run`, captured; `result.trace_id` names the trace.
 
         Takes what `Runner.run` takes, and: `user`, `session` (a name, or a `Session` of the SDK),
-        `task_id`, `tags`, `held_out=True` for a run to measure with, and `version` to have a
-        certain version answer.
+        `task_id`, `tags`, `held_out=True` for a run to measure with, `version` to have a certain
+        version answer, `capture` (`full`; `metadata`: nothing that was said; `off`: nothing), and
+        `consent=False` for a run that is kept for operations and never harvested.
         """
-        try:
-            return await self._runner.run(agent, input, options)
-        finally:
-            if self._durable:
-                await asyncio.to_thread(self.flush)
+        return await self._runner.run(agent, input, options)
 
     def run_sync(self, agent: "Agent[Any]", input: Any, **options: Any) -> "Result":
         """`run`, for code that is not asynchronous."""
-        try:
-            return self._runner.run_sync(agent, input, options)
-        finally:
-            if self._durable:
-                self.flush()
+        return self._runner.run_sync(agent, input, options)
 
     def run_streamed(self, agent: "Agent[Any]", input: Any, **options: Any) -> "StreamedResult":
         """`Runner.run_streamed`, captured; see `run`."""
@@ -87,6 +81,27 @@ class AgentLoop(Rooms):
         from agentloop.capture.importers import export_file
 
         return export_file(file, self.judged(agents=agents, limit=limit), agents=agents)
+
+    def export_otel(
+        self,
+        otel: "bool | TracerProvider | Telemetry" = True,
+        *,
+        agents: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Tell stored traces, newest first, and what they were worth, as OpenTelemetry's spans and
+        events under the GenAI conventions; how many they are. Told again they have the same ids.
+
+        Args:
+            otel: where to, and whether content too: as in `AgentLoop(otel=…)`, which tells runs as
+                they end.
+
+        Raises:
+            ConfigError: no provider is given, and the application has set none.
+        """
+        from agentloop.capture.telemetry import Telemetry, export
+
+        return export(self.judged(agents=agents, limit=limit), Telemetry.of(otel))
 
     # ------------------------------------------------------------------ 2. rate
 
@@ -128,7 +143,9 @@ class AgentLoop(Rooms):
         """Store what a JSON line says: `{"trace": …, "by": …, "thumbs": "up"}` and the like."""
         said = feedback.Line.from_line(line)
         answer = self.judgement(said.trace).answer_call
-        self.store.put(*said.said(answer=answer))
+        told = [*said.said(answer=answer)]
+        self.store.put(*told)
+        self._tell(*told)
 
     # ------------------------------------------------------------------ 3. harvest
 
@@ -397,3 +414,14 @@ class AgentLoop(Rooms):
         if control is None:
             return registry.live(self.ledger.moves(agent))
         return None if control == "own" else self.ledger.version(id_of(control)).id
+
+
+def instrument(database_url: str | None = None, **said: Any) -> AgentLoop:
+    """Capture plain `Runner.run`, `run_sync` and `run_streamed` of this process in a store, and
+    the loop that has it; see `AgentLoop.instrument`. Called again it gives the same loop."""
+    there = AgentLoop._instrumented
+    if not isinstance(there, AgentLoop):
+        there = AgentLoop(database_url)
+    elif database_url not in (None, there.database_url):
+        raise ConfigError(f"plain runs go to {there.store.name} already; `uninstrument` that first")
+    return there.instrument(**said)

@@ -5,7 +5,7 @@ Here is how they are wired; `loop.py` says in which order they are walked.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import finalize
 
 from agentloop import feedback, harvest, jobs, trials
@@ -18,7 +18,10 @@ from agentloop.harvest import Branch, Condition
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
-    from agentloop.capture import CapturingRunner, Recorder
+    from opentelemetry.trace import TracerProvider
+
+    from agentloop.capture import Capture, CapturingRunner, Recorder
+    from agentloop.capture.telemetry import LiveExport, Telemetry
 
 
 class Rooms:
@@ -29,8 +32,17 @@ class Rooms:
             `sqlite:///traces/loop.db`.
         settings: read from environment and `agentloop.toml` when absent.
         create: make a store that is not there yet; otherwise it is an error.
-        durable: whether `run` returns only when its trace is on disk.
+        durable: whether a run returns, and a stream ends, only when its trace is on disk:
+            in the store or, when that takes nothing, in its journal.
+        otel: have each run told, when it has ended, as OpenTelemetry's spans, and feedback and
+            outcomes as events: True for the providers that the application has set for itself,
+            another `TracerProvider`, or a `Telemetry`, which can ask for content too. A run inside
+            a span of the application is part of it. `close` tells what waits: call it before the
+            provider is shut down.
     """
+
+    _instrumented: ClassVar["Rooms | None"] = None
+    """The one, of all in this process, that plain runs go to."""
 
     def __init__(
         self,
@@ -39,9 +51,12 @@ class Rooms:
         settings: Settings | None = None,
         create: bool = True,
         durable: bool = False,
+        otel: "bool | TracerProvider | Telemetry" = False,
     ) -> None:
+        self._telling = _told_to(otel)
         self.settings = settings or Settings.read()
-        self.store = Store(database_url or self.settings.database_url, create=create)
+        self.database_url = database_url or self.settings.database_url
+        self.store = Store(self.database_url, create=create)
         self.ledger = self.store.ledger
         self._durable = durable
         self._live = Live(self.ledger)
@@ -60,9 +75,42 @@ class Rooms:
 
     def close(self) -> None:
         """Store what waits, and give everything back."""
+        self.uninstrument()
+        self._live.close()
         if "_writer" in vars(self):
             self._writer.close()
+        if self._telling is not None:
+            self._telling.close()
         self._closing()
+
+    def instrument(self, *, capture: "Capture | None" = None, consent: bool | None = None) -> Self:
+        """Capture, from now on, what the SDK's own `Runner` runs in this process: runs of code
+        that never heard of us. Once, however often it is called; `uninstrument` undoes it.
+
+        Agents and run configurations stay as they are, other trace processors see what they saw
+        before, and `trace_id` and `call_id` are on each result. A `group_id` is the session.
+
+        Args:
+            capture, consent: what `run` would be told, for all of them; None: as before, at first
+                `full` and True.
+
+        Raises:
+            ConfigError: another store captures them already.
+        """
+        from agentloop.capture import instrument
+
+        instrument(self._runner, capture=capture, consent=consent)
+        Rooms._instrumented = self
+        return self
+
+    def uninstrument(self) -> None:
+        """Leave plain runs alone again."""
+        if "_runner" in vars(self):
+            from agentloop.capture import undo
+
+            undo(self._runner)
+            if Rooms._instrumented is self:
+                Rooms._instrumented = None
 
     def flush(self) -> None:
         """Return when everything that happened so far is stored."""
@@ -92,20 +140,22 @@ class Rooms:
     def _writer(self) -> Writer:
         writer = Writer(self.store, spill=self._spill)
         self._closing.detach()
-        self._closing = _finally(self, writer, self.store)
+        self._closing = _finally(self, writer, self._telling, self.store)
         return writer
 
     @cached_property
     def _recorder(self) -> "Recorder":
         from agentloop.capture import Recorder
 
-        return Recorder(self._writer)
+        sink = self._telling.listening(self._writer) if self._telling else self._writer
+        return Recorder(sink, self.store)
 
     @cached_property
     def _runner(self) -> "CapturingRunner":
         from agentloop.capture import CapturingRunner
 
-        return CapturingRunner(self._recorder, self._serve)
+        settle = self._writer.settle if self._durable else None
+        return CapturingRunner(self._recorder, self._serve, settle)
 
     def _serve(self, agent: str, *, unit: str, versions: Versions, held_out: bool) -> Serving:
         live = self._live.now()
@@ -118,6 +168,13 @@ class Rooms:
         else:
             self.store.judged(said.trace_id)
             self.store.put(said)
+        self._tell(said)
+
+    def _tell(self, *said: Any) -> None:
+        """Tell OpenTelemetry of feedback, where runs are told to it."""
+        if self._telling is not None:
+            for one in said:
+                self._telling.said(one)
 
     def _agents(self, agent: str | Sequence[str]) -> tuple[str, ...]:
         self.flush()
@@ -159,11 +216,22 @@ def id_of(version: Version | str) -> str:
     return version.id if isinstance(version, Version) else version
 
 
-def _finally(loop: Rooms, writer: Writer, store: Store) -> Any:
-    """Calls, at the latest when Python ends, what stores everything that waits."""
+def _told_to(otel: "bool | TracerProvider | Telemetry") -> "LiveExport | None":
+    """What tells runs to OpenTelemetry; None where nobody asked for it."""
+    if otel is False:
+        return None
+    from agentloop.capture.telemetry import LiveExport, Telemetry
+
+    return LiveExport(Telemetry.of(otel))
+
+
+def _finally(loop: Rooms, writer: Writer, telling: "LiveExport | None", store: Store) -> Any:
+    """Calls, at the latest when Python ends, what stores (and tells) everything that waits."""
 
     def close() -> None:
         writer.close()
+        if telling is not None:
+            telling.close()
         store.close()
 
     return finalize(loop, close)

@@ -32,12 +32,13 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "alembic": ("base/store/migrations/",),
     "datasets": ("local/",),
     "fastapi": ("local/",),
+    "google": ("capture/importers/otlp_protobuf",),
     "httpx2": ("ui/",),
     "jinja2": ("local/",),
     "nltk": ("graders/similarity",),
     "numpy": ("local/",),
     "openai": ("capture/", "jobs/", "ui/demo/"),
-    "opentelemetry": ("capture/telemetry",),
+    "opentelemetry": ("capture/telemetry/", "capture/importers/otlp_protobuf"),
     "orjson": ("base/records/",),
     "peft": ("local/",),
     "psutil": ("local/",),
@@ -207,6 +208,27 @@ def test_importing_agentloop_loads_nothing_slow():
 def test_opening_a_loop_loads_neither_the_sdk_nor_torch(tmp_path):
     code = f"from agentloop import AgentLoop; AgentLoop('sqlite:///{tmp_path}/loop.db').close()"
     assert not {"agents", "openai", "torch", "transformers"} & loaded_by(code)
+
+
+def test_importing_agentloop_loads_no_opentelemetry():
+    assert "opentelemetry" not in loaded_by("import agentloop, agentloop.loop, agentloop.rooms")
+
+
+def test_a_run_that_is_not_exported_loads_nothing_of_opentelemetrys_sdk(tmp_path):
+    """Its API comes with the Agents SDK, whose MCP client asks for it."""
+    code = f"""
+import agents, sys
+from agents.testing import ScriptedModel, assistant_message
+from agentloop import AgentLoop
+agents.set_trace_processors([])
+model = ScriptedModel([[assistant_message("hi")]])
+with AgentLoop("sqlite:///{tmp_path}/loop.db") as loop:
+    loop.run_sync(agents.Agent(name="a"), "hi", run_config=agents.RunConfig(model=model))
+there = [m for m in sys.modules if m.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))]
+assert not there, there
+assert "agentloop.capture.telemetry.emitting" not in sys.modules
+"""
+    assert "agents" in loaded_by(f"exec({code!r})")
 
 
 def test_the_public_names_are_those_that_can_be_had_sorted():

@@ -1,11 +1,14 @@
 """Models that agents hold: an agent whose `model` is an object is not served by any provider."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 from agents import Model, ModelResponse
+
+log = logging.getLogger("agentloop.capture")
 
 METHODS = ("get_response", "stream_response")
 
@@ -42,6 +45,14 @@ class _Hold:
     runs: int
 
 
+HELD = 10_000
+"""Models that are listened to at a time, at most. Runs that are never finished and never end would
+hold more and more; of more, the oldest go unheard, with a warning."""
+
+HELD_BY_A_RUN = 100
+"""Models that one run listens to at a time, at most. An older one is listened to again when it is
+about to be called."""
+
 _holds: dict[int, _Hold] = {}
 _lock = Lock()  # runs of several threads may use one model
 
@@ -60,6 +71,9 @@ def hold(model: Model, listener: Listener) -> bool:
         except AttributeError:  # it has slots and no place for our methods
             return False
         _holds[id(model)] = _Hold(original, before, 1)
+        if len(_holds) > HELD:
+            log.warning("more than %d models are held by runs that go on; the oldest go", HELD)
+            _undo(next(iter(_holds)))
         return True
 
 
@@ -71,10 +85,15 @@ def release(model: Model) -> None:
             return
         found.runs -= 1
         if not found.runs:
-            del _holds[id(model)]
-            for name in METHODS:
-                vars_of(model).pop(name, None)
-            vars_of(model).update(found.before)
+            _undo(id(model))
+
+
+def _undo(key: int) -> None:
+    found = _holds.pop(key)
+    own = vars_of(found.original.held)
+    for name in METHODS:
+        own.pop(name, None)
+    own.update(found.before)
 
 
 def vars_of(model: Model) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 from agents import FunctionTool, Handoff, ModelSettings, Tool
 from agents.agent_output import AgentOutputSchemaBase
+from agents.models.openai_responses import Converter
 
 from agentloop.base.records import Json, Message
+from agentloop.base.records.media import named
+from agentloop.base.records.message import digest
 
 
 class Said(NamedTuple):
@@ -144,7 +147,7 @@ OMITTED = "[tool output omitted]"
 
 def tool_schemas(tools: Iterable[Tool], handoffs: Iterable[Handoff[Any, Any]]) -> tuple[Json, ...]:
     """Every tool and handoff on offer, as the `tools` of a Chat Completions request. A hosted tool
-    has no schema there; it stands as its type alone."""
+    has no form there; it stands as it is sent to the Responses API, without its secrets."""
     schemas: list[Json] = []
     for tool in tools:
         if isinstance(tool, FunctionTool):
@@ -157,7 +160,7 @@ def tool_schemas(tools: Iterable[Tool], handoffs: Iterable[Handoff[Any, Any]]) -
                 )
             )
         else:
-            schemas.append({"type": tool.name})
+            schemas.append(_hosted(tool))
     schemas += [
         _function(h.tool_name, h.tool_description, h.input_json_schema, h.strict_json_schema)
         for h in handoffs
@@ -191,10 +194,51 @@ def settings(given: ModelSettings) -> Json:
         retry=None,
         timeout=None,
     )
-    kept = {name: value for name, value in plain.to_json_dict().items() if value is not None}
+    kept = _set(plain.to_json_dict())
     extra = {name: value for name, value in (given.extra_args or {}).items() if _is_json(value)}
     extra.pop("prompt_cache_key", None)
     return {**kept, **extra}
+
+
+def _hosted(tool: Tool) -> Json:
+    try:
+        (sent,) = Converter.convert_tools([tool], []).tools
+        kept: Json = json.loads(json.dumps(sent))
+    except Exception:  # noqa: BLE001 - some are sent only beside others; the SDK's words for it
+        return {"type": tool.name}
+    return {name: value for name, value in kept.items() if name not in SECRETS}
+
+
+SECRETS = ("authorization", "headers")
+"""What a hosted MCP tool tells its server, and nobody else is to know."""
+
+
+def aside(items: Iterable[Any]) -> tuple[Json, ...]:
+    """What a model did beside what it said, as the server told it: what it thought, and its calls
+    of hosted tools. Media in it are named by hash and size, and so is what is encrypted."""
+    told = (dict(_as_dict(item)) for item in items)
+    return tuple(_told(item) for item in told if item.get("type") not in SAID)
+
+
+SAID = ("message", "function_call", "function_call_output")
+"""The items that are messages, or part of one."""
+
+
+def _told(item: Json) -> Json:
+    sealed = item.get("encrypted_content")
+    if isinstance(sealed, str):
+        mark = digest(sealed.encode())
+        item = {**item, "encrypted_content": f"[encrypted, {len(sealed)} characters, {mark}]"}
+    kept: Json = named(item)
+    return kept
+
+
+def _set(given: Mapping[str, Any]) -> Json:
+    """What of settings was set, and so what of `reasoning` was."""
+    kept = {name: value for name, value in given.items() if value is not None}
+    if isinstance(thinking := kept.get("reasoning"), dict):
+        kept["reasoning"] = {name: value for name, value in thinking.items() if value is not None}
+    return kept
 
 
 def _function(name: str, description: str, parameters: Any, strict: bool) -> Json:

@@ -3,25 +3,27 @@
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from agents import Agent, Model, ModelProvider, ModelResponse
+from agents import Agent, Model, ModelProvider, ModelResponse, RunConfig
 from agents.run import CallModelData, ModelInputData
 
 from agentloop.base.records import Version, now
 from agentloop.capture import held
+from agentloop.capture.conversations import KEPT, Kept
+from agentloop.capture.failures import Failures
+from agentloop.capture.hearing import overhearing
 from agentloop.capture.recorder import (
     ANSWERING,
     ASKING,
     CURRENT,
     Answered,
     Asked,
-    Recorder,
     Run,
     described,
 )
-from agentloop.capture.serving import api, fitting, served
+from agentloop.capture.serving import api, fitting, kind, served
 
 POSITIONAL = (
     *("system_instructions", "input", "model_settings", "tools", "output_schema", "handoffs"),
@@ -30,18 +32,56 @@ POSITIONAL = (
 """The arguments that the SDK passes by position when it streams."""
 
 
+def capturing(config: RunConfig, run: Run) -> RunConfig:
+    """A copy of a configuration that has every model call recorded as one of `run`."""
+    model = config.model
+    if isinstance(model, Model):
+        given = model
+        model = CapturedModel(run, lambda: given)
+    chosen = config.model is not None
+    whole = config.trace_include_sensitive_data
+    return replace(
+        config,
+        model=model,
+        model_provider=CapturingProvider(config.model_provider, run),
+        call_model_input_filter=Filter(config.call_model_input_filter, run, chosen=chosen),
+        tool_error_formatter=Failures(config.tool_error_formatter, run, whole),
+    )
+
+
+def bare(config: RunConfig) -> RunConfig:
+    """A configuration without what `capturing` put into it: a tool may pass on that of its run."""
+    provider, model, filter = config.model_provider, config.model, config.call_model_input_filter
+    formatter = config.tool_error_formatter
+    if isinstance(provider, CapturingProvider):
+        provider = provider.inner
+    if isinstance(model, CapturedModel):
+        model = model.own()
+    if isinstance(filter, Filter):
+        filter = filter.inner
+    if isinstance(formatter, Failures):
+        formatter = formatter.inner
+    return replace(
+        config,
+        model_provider=provider,
+        model=model,
+        call_model_input_filter=filter,
+        tool_error_formatter=formatter,
+    )
+
+
 class CapturingProvider(ModelProvider):
     """The user's provider for one run, with each model wrapped in a `CapturedModel`."""
 
     def __init__(self, inner: ModelProvider, run: Run) -> None:
-        self._inner = inner
+        self.inner = inner
         self._run = run
 
     def get_model(self, model_name: str | None) -> Model:
-        return CapturedModel(self._run, lambda: self._inner.get_model(model_name))
+        return CapturedModel(self._run, lambda: self.inner.get_model(model_name))
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self.inner.aclose()
 
 
 class Target(NamedTuple):
@@ -63,15 +103,21 @@ class CapturedModel(Model):
 
     def __init__(self, run: Run, own: Callable[[], Model]) -> None:
         self._run = run
-        self._own = own
+        self.own = own
         self._models: dict[str | None, Model] = {}
 
     def _target(self) -> Target:
         version = self._run.version(ASKING.get() or self._run.agent)
         key = version.id if version else None
         if key not in self._models:
-            self._models[key] = served(version) if version else self._own()
+            self._models[key] = served(version) if version else self.own()
         return Target(self._models[key], version)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The class of who answers: the SDK asks with `isinstance` which API it has before it."""
+        version = self._run.version(ASKING.get() or self._run.agent)
+        return kind(version) if version else type(_real(self._target().model))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -92,7 +138,8 @@ class CapturedModel(Model):
 
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
         target, sent = self._settled(args, kwargs, streamed=False)
-        with _recording(self._run.recorder, self._asked(target, sent, streamed=False)) as answered:
+        asked = self._asked(target, sent, streamed=False)
+        with _recording(asked) as answered, overhearing(_real(target.model)):
             response = await target.model.get_response(**sent)
             _take_response(answered, response)
         return response
@@ -101,7 +148,7 @@ class CapturedModel(Model):
         target, sent = self._settled(args, kwargs, streamed=True)
         asked = self._asked(target, sent, streamed=True)
         positional = [sent.pop(name) for name in POSITIONAL]
-        with _recording(self._run.recorder, asked) as answered:
+        with _recording(asked) as answered, overhearing(_real(target.model)):
             answered.incomplete = "the stream was not read to its end"
             stream: Any = target.model.stream_response(*positional, **sent)
             try:
@@ -125,12 +172,16 @@ class CapturedModel(Model):
 
     def _asked(self, target: Target, sent: Mapping[str, Any], *, streamed: bool) -> Asked:
         given = sent["input"]
-        partial = [
-            f"{name} was set: the server has earlier messages that were not sent"
-            for name in ("previous_response_id", "conversation_id", "prompt")
-            if sent.get(name)
-        ]
+        called = api(_real(target.model))
+        # Chat Completions keeps no conversation: there the model sees what it is sent.
+        names: tuple[Kept, ...] = () if called == "chat" else KEPT
+        kept = next(((name, str(sent[name])) for name in names if sent.get(name)), None)
         name = getattr(target.model, "model", None)
+        partial: list[str] = []
+        if sent.get("prompt"):
+            partial.append("prompt was set: the server adds messages of its own")
+        if called == "chat" and _replays(_real(target.model), given):
+            partial.append("what the model thought before was sent to it again")
         return Asked(
             run=self._run,
             index=self._run.next_call(),
@@ -144,8 +195,9 @@ class CapturedModel(Model):
             schema=sent["output_schema"],
             model=None if name is None else str(name),
             version=target.version,
-            api=api(_real(target.model)),
+            api=called,
             streamed=streamed,
+            kept=kept,
             incomplete=tuple(partial),
             started_at=now(),
         )
@@ -155,12 +207,20 @@ def _copied(item: Any) -> Any:
     return dict(item) if isinstance(item, Mapping) else item
 
 
+def _replays(model: Any, input: Any) -> bool:
+    """Whether the SDK puts reasoning back into the messages of a chat completion."""
+    asks = getattr(model, "should_replay_reasoning_content", None) is not None
+    return (asks or "deepseek" in str(model.model).lower()) and any(
+        isinstance(item, Mapping) and item.get("type") == "reasoning" for item in input
+    )
+
+
 def _real(model: Model) -> Model:
     return model.held if isinstance(model, held.Original) else model
 
 
 @contextmanager
-def _recording(recorder: Recorder, asked: Asked) -> Iterator[Answered]:
+def _recording(asked: Asked) -> Iterator[Answered]:
     """Records the call when the block is left, whichever way it is left."""
     answered = Answered(output=[])
     ANSWERING.set(answered)
@@ -173,7 +233,7 @@ def _recording(recorder: Recorder, asked: Asked) -> Iterator[Answered]:
         raise
     finally:
         ANSWERING.set(None)
-        recorder.called(asked, answered)
+        asked.run.recorder.called(asked, answered)
 
 
 def _take_response(answered: Answered, response: ModelResponse) -> None:
@@ -240,6 +300,8 @@ class Filter:
         goes on: such a model never passes through a provider."""
         if not any(model is other for other in self.run.held) and held.hold(model, _in_this_run):
             self.run.held.append(model)
+            if len(self.run.held) > held.HELD_BY_A_RUN:
+                held.release(self.run.held.pop(0))
 
 
 def _in_this_run(original: held.Original) -> Model | None:

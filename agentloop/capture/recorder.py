@@ -5,17 +5,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agents import FunctionTool, Handoff, Model, ModelSettings, Tool
 from agents.agent_output import AgentOutputSchemaBase
 
+from agentloop.base.errors import StoreError
 from agentloop.base.records import Api, Call, Json, Span, SpanKind, Trace, Usage, Version, now
-from agentloop.base.store import Serving, Writer
-from agentloop.capture import items
+from agentloop.base.records.media import named
+from agentloop.base.store import WEIGHT, Serving, Store, Work
+from agentloop.capture import items, weight
+from agentloop.capture.conversations import Conversations, Kept
 
 if TYPE_CHECKING:
     from agents.tracing import Span as SdkSpan
+
+
+Capture = Literal["full", "metadata", "off"]
+"""How much of a run is recorded: all; that it was and how it went, and nothing that was said; or
+nothing."""
 
 
 @dataclass(slots=True)
@@ -33,11 +41,17 @@ class Run:
     tags: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     held_out: bool = False
+    capture: Capture = "full"
+    consent: bool = True
     started_at: datetime = field(default_factory=now)
     calls: int = 0
     """Model calls so far."""
     held: list[Model] = field(default_factory=list)
     """Models of agents' own that are listened to while the run goes on."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Step -> the exception that a tool raised in it, until the step is over."""
+    over: bool = False
+    """Whether it has ended. Code that it began (a task) may go on, and is no part of it."""
     _versions: dict[str, Version | None] = field(default_factory=dict)
 
     def version(self, agent: str) -> Version | None:
@@ -69,6 +83,8 @@ class Run:
             tags=dict(self.tags),
             metadata=dict(self.metadata),
             held_out=self.held_out,
+            capture="metadata" if self.capture == "metadata" else "full",
+            consent=self.consent,
             version=version.id if version else None,
             trial=self.serving.trial,
             arm=self.serving.arm,
@@ -111,6 +127,8 @@ class Asked:
     version: Version | None
     api: Api | None
     streamed: bool
+    kept: tuple[Kept, str] | None
+    """The conversation on the server that the input goes on with."""
     incomplete: tuple[str, ...]
     started_at: datetime
 
@@ -137,17 +155,27 @@ PAUSED = 1_000
 """Runs that wait for somebody's approval, at most: of more, the oldest go on as new runs."""
 
 
+class Sink(Protocol):
+    """What takes what is to be stored: a `Writer`, or who listens to one."""
+
+    def submit(self, work: Work, weight: int = WEIGHT) -> None: ...
+
+
 class Recorder:
     """Hands records of runs to a `Writer`. Each method returns at once; what takes time (turning
     items into messages, hashing, storing) happens in the writer's thread."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Sink, store: Store) -> None:
         self._writer = writer
+        self._store = store
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._paused: OrderedDict[str, Run] = OrderedDict()
+        self._conversations = Conversations(store.call_of_response)
 
     def began(self, run: Run) -> None:
         """A run has begun. It is the first to be stored, so that all else finds its trace."""
+        if run.capture == "off":
+            return
         self._recent[run.trace_id] = None
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
@@ -167,19 +195,38 @@ class Recorder:
         """The run that paused under this id, None when it was in another process."""
         return self._paused.get(trace_id)
 
+    def calls_of(self, trace_id: str) -> int:
+        """How many calls a run made before it paused, as far as they are stored: a state tells
+        neither of those that failed nor of those of agents that are tools."""
+        try:
+            return self._store.calls_of(trace_id)
+        except StoreError:  # a run of others never fails because of us
+            return 0
+
     def ended(self, run: Run, error: BaseException | None) -> None:
         """A run is over, well or with `error`."""
+        if run.capture == "off":
+            return
         said = described(error) if error is not None else None
-        self._writer.submit(run.trace(ended_at=now(), error=said))
+        if error is not None and run.capture == "metadata":
+            said = type(error).__name__
+        at = now()
+        self._writer.submit(lambda: [run.trace(ended_at=at, error=said)])
 
     def called(self, asked: Asked, answered: Answered) -> None:
         """A model call is over."""
         at = now()
-        self._writer.submit(lambda: _call(asked, answered, at))
+        if asked.run.capture == "full":
+            heavy = weight.of_call(asked.system, asked.input)
+            self._writer.submit(lambda: _call(asked, answered, at, self._conversations), heavy)
+        elif asked.run.capture == "metadata":
+            self._writer.submit(lambda: [_facts(asked, answered, at, error=_kind(answered.error))])
 
     def stepped(self, run: Run, span: "SdkSpan[Any]") -> None:
         """A step of a run is over."""
-        self._writer.submit(lambda: _span(run, span))
+        failure = run.failures.pop(span.span_id, None)
+        if run.capture != "off":
+            self._writer.submit(lambda: _span(run, span, failure), weight.of_step(span.span_data))
 
 
 def described(error: BaseException) -> str:
@@ -194,8 +241,11 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """The settings that bound how many tokens a model may write."""
 
 
-def _call(asked: Asked, answered: Answered, ended_at: datetime) -> Iterator[Call]:
-    lost = [*asked.incomplete]
+def _call(
+    asked: Asked, answered: Answered, ended_at: datetime, conversations: Conversations
+) -> Iterator[Call]:
+    before = conversations.before(asked.kept, asked.system)
+    lost = [*before.lost, *asked.incomplete]
 
     def kept(make: Callable[[], Any], otherwise: Any, what: str) -> Any:
         """What could be made; a call is recorded though a part of it cannot be."""
@@ -211,10 +261,13 @@ def _call(asked: Asked, answered: Answered, ended_at: datetime) -> Iterator[Call
         lambda: items.messages(asked.input, asked.system, chat=chat), nothing, "the context"
     )
     said = kept(lambda: items.answer(answered.output), nothing, "the answer")
+    aside = kept(lambda: items.aside(answered.output), (), "what was done aside")
     tools = kept(lambda: items.tool_schemas(asked.tools, asked.handoffs), (), "the tools")
     schema = kept(lambda: items.response_format(asked.schema), None, "the response format")
     settings = kept(lambda: items.settings(asked.settings), {}, "the settings")
     lost += [*seen.missing, *said.missing]
+    system = 1 if asked.system else 0
+    context = (*seen.messages[:system], *before.said, *seen.messages[system:])
     if answered.incomplete:
         lost.append(answered.incomplete)
     for tool in asked.tools:
@@ -224,29 +277,59 @@ def _call(asked: Asked, answered: Answered, ended_at: datetime) -> Iterator[Call
     finish_reason = answered.finish_reason or _at_the_limit(settings, usage)
     if finish_reason in CUT:
         lost.append(f"the answer was cut off: {finish_reason}")
-    yield Call(
+    call = _facts(
+        asked,
+        answered,
+        ended_at,
+        context=context,
+        output=said.messages[0] if said.messages else None,
+        aside=aside or None,
+        tools=tools,
+        response_format=schema,
+        settings=settings,
+        usage=usage,
+        finish_reason=finish_reason,
+        error=answered.error,
+        incomplete="; ".join(dict.fromkeys(lost)) or None,
+    )
+    if asked.api != "chat":
+        conversations.heard(call, call.path[system:], asked.kept, consent=asked.run.consent)
+    yield call
+
+
+NOT_KEPT = "nothing that was said was kept; run with capture='full' to learn from it"
+"""Why a call of which metadata alone is recorded is no example."""
+
+
+def _facts(asked: Asked, answered: Answered, ended_at: datetime, **more: Any) -> Call:
+    """The call with what says nothing of its content, and `more`."""
+    fields: dict[str, Any] = {
+        "context": (),
+        "usage": _usage(answered.usage),
+        "finish_reason": answered.finish_reason,
+        "incomplete": NOT_KEPT,
+        **more,
+    }
+    return Call(
         id=call_id(asked.run.trace_id, asked.index),
         trace_id=asked.run.trace_id,
         index=asked.index,
         agent=asked.agent,
-        context=seen.messages,
-        output=said.messages[0] if said.messages else None,
-        tools=tools,
-        response_format=schema,
-        settings=settings,
         model=asked.model,
         served_model=answered.served_model,
         version=asked.version.id if asked.version else None,
         api=asked.api,
         streamed=asked.streamed,
-        usage=usage,
-        finish_reason=finish_reason,
         response_id=answered.response_id,
         started_at=asked.started_at,
         ended_at=ended_at,
-        error=answered.error,
-        incomplete="; ".join(lost) or None,
+        **fields,
     )
+
+
+def _kind(error: str | None) -> str | None:
+    """What kind of error one was, without what it says."""
+    return error.split(":")[0] if error else None
 
 
 def _usage(told: Any) -> Usage:
@@ -280,11 +363,15 @@ KINDS = {
 """The SDK's word for a step, and ours."""
 
 
-def _span(run: Run, span: "SdkSpan[Any]") -> Iterator[Span]:
+def _span(run: Run, span: "SdkSpan[Any]", failure: str | None) -> Iterator[Span]:
     data = span.span_data
     kind = KINDS.get(data.type, SpanKind.OTHER)
     # What a model saw and said is on its call; here it would be a second copy.
     exported = {} if kind is SpanKind.CALL else data.export()
+    bare = run.capture == "metadata"
+    error: Json | None = dict(span.error) if span.error else None
+    if failure is not None:
+        error = {**(error or {"message": "Error running tool"}), "exception": failure}
     name = getattr(data, "name", None) or exported.get("to_agent") or data.type
     yield Span(
         id=span.span_id,
@@ -294,9 +381,19 @@ def _span(run: Run, span: "SdkSpan[Any]") -> Iterator[Span]:
         name=str(name),
         started_at=_moment(span.started_at),
         ended_at=_moment(span.ended_at),
-        data={k: v for k, v in exported.items() if v is not None and k not in ("type", "name")},
-        error=dict(span.error) if span.error else None,
+        data={} if bare else _told(exported),
+        error=NO_WORDS if bare and error else error,
     )
+
+
+NO_WORDS: Json = {"message": "there was an error; its words were not kept"}
+
+
+def _told(exported: Mapping[str, Any]) -> Json:
+    """What a step says of itself."""
+    said = {k: v for k, v in exported.items() if v is not None and k not in ("type", "name")}
+    told: Json = named(said)  # a medium is on the call whose context it is in
+    return told
 
 
 def _moment(text: str | None) -> datetime | None:

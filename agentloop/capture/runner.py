@@ -1,17 +1,16 @@
 """The runner: the SDK's `Runner`, with everything captured and the right version answering."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 from agents import (
     Agent,
     InputGuardrailTripwireTriggered,
     MaxTurnsExceeded,
-    Model,
     ModelProvider,
     RunConfig,
     Runner,
@@ -20,16 +19,16 @@ from agents import (
     RunState,
     add_trace_processor,
 )
-from agents.tracing import gen_trace_id
+from agents.tracing import gen_trace_id, get_current_trace
 from pydantic import ValidationError
 
 from agentloop.base.errors import ConfigError
 from agentloop.base.records.record import complaint
 from agentloop.base.store import Serving
-from agentloop.capture import held
+from agentloop.capture import held, plain
 from agentloop.capture.processor import SpanProcessor
-from agentloop.capture.provider import CapturedModel, CapturingProvider, Filter
-from agentloop.capture.recorder import CURRENT, Recorder, Run
+from agentloop.capture.provider import CapturingProvider, bare, capturing
+from agentloop.capture.recorder import CURRENT, Capture, Recorder, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +63,8 @@ class Prepared:
     """What the SDK's `Runner` is given."""
     provider: ModelProvider | None
     """The provider that was made for this run, and is to be closed after it."""
+    part: bool = False
+    """Whether it is part of a run that is being recorded, and so none of its own."""
 
     async def close(self) -> None:
         if self.provider is not None:
@@ -80,88 +81,163 @@ class Prepared:
 
 
 class CapturingRunner:
-    """Runs agents as the SDK's `Runner` does. Neither agent nor run configuration is changed."""
+    """Runs agents as the SDK's `Runner` does. Neither agent nor run configuration is changed.
 
-    def __init__(self, recorder: Recorder, serve: Serve) -> None:
+    Args:
+        settle: returns when what happened so far is stored; called before a run is over. None:
+            nobody waits for that.
+    """
+
+    def __init__(
+        self, recorder: Recorder, serve: Serve, settle: Callable[[], None] | None = None
+    ) -> None:
         self._recorder = recorder
         self._serve = serve
+        self._settle = settle
         add_trace_processor(SpanProcessor(recorder))
 
     async def run(self, agent: Agent[Any], input: Any, options: Mapping[str, Any]) -> "Result":
-        """`Runner.run`, recorded. `options` are its keyword arguments and those of `_prepared`."""
+        """`Runner.run`, recorded. `options` are its keyword arguments and those of `_run`."""
         prepared = self._prepared(agent, input, options)
+        return await self.run_prepared(Runner.run, agent, input, prepared)
+
+    async def run_prepared(
+        self, theirs: Callable[..., Any], agent: Agent[Any], input: Any, prepared: Prepared
+    ) -> "Result":
+        """A run that `theirs`, the SDK's `Runner.run` or what stands for it, does, recorded."""
         try:
-            with self._recording(prepared.run):
-                result = await Runner.run(agent, input, **prepared.options)
+            with self._recording(prepared):
+                result = await theirs(agent, input, **prepared.options)
         finally:
             await prepared.close()
-        return self._marked(result, prepared.run)
+            if self._settle is not None and not prepared.part:
+                await asyncio.to_thread(self._settle)
+        return self._marked(result, prepared)
 
     def run_sync(self, agent: Agent[Any], input: Any, options: Mapping[str, Any]) -> "Result":
         """`Runner.run_sync`, recorded."""
         prepared = self._prepared(agent, input, options)
+        return self.run_prepared_sync(Runner.run_sync, agent, input, prepared)
+
+    def run_prepared_sync(
+        self, theirs: Callable[..., Any], agent: Agent[Any], input: Any, prepared: Prepared
+    ) -> "Result":
+        """See `run_prepared`."""
         try:
-            with self._recording(prepared.run):
-                result = Runner.run_sync(agent, input, **prepared.options)
+            with self._recording(prepared):
+                result = theirs(agent, input, **prepared.options)
         finally:
             prepared.close_sync()
-        return self._marked(result, prepared.run)
+            if self._settle is not None and not prepared.part:
+                self._settle()
+        return self._marked(result, prepared)
 
     def run_streamed(
         self, agent: Agent[Any], input: Any, options: Mapping[str, Any]
     ) -> "StreamedResult":
         """`Runner.run_streamed`, recorded when the stream ends, is cancelled or is dropped."""
         prepared = self._prepared(agent, input, options)
+        return self.run_prepared_streamed(Runner.run_streamed, agent, input, prepared)
+
+    def run_prepared_streamed(
+        self, theirs: Callable[..., Any], agent: Agent[Any], input: Any, prepared: Prepared
+    ) -> "StreamedResult":
+        """See `run_prepared`."""
         run = prepared.run
 
-        def begin() -> RunResultStreaming:
+        def begin() -> Any:
             CURRENT.set(run)
-            self._recorder.began(run)
+            if not prepared.part:
+                self._began(run)
             try:
-                return Runner.run_streamed(agent, input, **prepared.options)
+                return theirs(agent, input, **prepared.options)
             except BaseException as error:
-                self._ended(run, error)
+                if not prepared.part:
+                    self._ended(run, error)
                 raise
 
         result = copy_context().run(begin)
         events: Any = result.stream_events
+        ended = asyncio.Event()
 
         async def stream_events() -> AsyncIterator[Any]:
             with _naming(run):
-                async with aclosing(events()) as stream:
-                    async for event in stream:
-                        yield event
+                try:
+                    async with aclosing(events()) as stream:
+                        async for event in stream:
+                            yield event
+                except Exception:
+                    await settled()
+                    raise
+                await settled()
+
+        async def settled() -> None:
+            """Whoever has read a stream to its end finds its trace in the store, where that was
+            promised."""
+            if self._settle is not None and not prepared.part and result.run_loop_task is not None:
+                await ended.wait()
+                await asyncio.to_thread(self._settle)
 
         vars(result).update(trace_id=run.trace_id, call_id=None, stream_events=stream_events)
 
         def end(task: asyncio.Task[Any]) -> None:
-            self._ended(run, _why(result, task))
-            self._marked(result, run)
+            if not prepared.part:
+                self._ended(run, _why(result, task))
+            self._marked(result, prepared)
             if prepared.provider is not None:
                 closing = asyncio.ensure_future(prepared.close())
                 _closing.add(closing)
                 closing.add_done_callback(_closing.discard)
+            ended.set()
 
         if result.run_loop_task is not None:
             result.run_loop_task.add_done_callback(end)
         return cast("StreamedResult", result)
 
-    def _prepared(self, agent: Agent[Any], input: Any, options: Mapping[str, Any]) -> Prepared:
+    def prepared_plain(
+        self,
+        agent: Agent[Any],
+        input: Any,
+        options: Mapping[str, Any],
+        defaults: Mapping[str, Any] | None,
+    ) -> Prepared | None:
+        """A run of somebody who asks the SDK's `Runner`. None when it is recorded without our
+        doing (it is one that we have prepared, or an agent that is a tool in one), or not to be.
+
+        Args:
+            defaults: what it would say of itself if it knew of us; None: it is recorded as part
+                of another run, or not.
+        """
+        outer = CURRENT.get()
+        if outer is not None and outer.over:
+            outer = None
+        if outer is None and defaults is None:
+            return None
+        config, mine = _config(options.get("run_config"))
+        if outer is not None:
+            if isinstance(config.model_provider, CapturingProvider):
+                return None
+            given = {**options, "run_config": capturing(config, outer)}
+            return Prepared(outer, given, config.model_provider if mine else None, part=True)
+        group = config.group_id or getattr(get_current_trace(), "group_id", None)
+        session = options.get("session") or group
+        said = {**options, **(defaults or {}), "session": session}
+        return self._prepared(agent, input, said, plain=True)
+
+    def _prepared(
+        self, agent: Agent[Any], input: Any, options: Mapping[str, Any], *, plain: bool = False
+    ) -> Prepared:
         given = dict(options)
         config, mine = _config(given.pop("run_config", None))
+        config = bare(config)
         run = self._run(agent, input, given, config)
-        model = config.model
-        if isinstance(model, Model):
-            model = CapturedModel(run, lambda: cast("Model", config.model))
+        # Of a plain run the group stays as it is: the SDK derives from it what is sent.
+        group = config.group_id if plain else config.group_id or run.session
         given["run_config"] = replace(
-            config,
-            model=model,
-            model_provider=CapturingProvider(config.model_provider, run),
-            call_model_input_filter=Filter(
-                config.call_model_input_filter, run, chosen=config.model is not None
-            ),
+            capturing(config, run),
             trace_id=config.trace_id or run.trace_id,
-            group_id=config.group_id or run.session,
+            group_id=group,
+            trace_metadata=_noted(run) or config.trace_metadata,
         )
         return Prepared(run, given, config.model_provider if mine else None)
 
@@ -174,16 +250,19 @@ class CapturingRunner:
             session = session.session_id  # an SDK session goes on to the SDK
         fields: dict[str, Any] = {
             name: given.pop(name)
-            for name in ("user", "task_id", "tags", "held_out")
+            for name in ("user", "task_id", "tags", "held_out", "capture", "consent")
             if name in given
         }
         versions = given.pop("version", None)
         paused = _paused(input)
         if isinstance(fields.get("tags"), Mapping):
             fields["tags"] = dict(fields["tags"])
+        if paused:
+            fields |= paused.stricter(fields)
         if paused and (run := self._recorder.resumed(paused.trace_id)):
             for name, value in (fields | ({"session": session} if session else {})).items():
                 setattr(run, name, value)
+            run.over = False
             return _valid(run)
         trace_id = paused.trace_id if paused else config.trace_id
         if trace_id is None or self._recorder.may_be_on_its_way(trace_id):
@@ -194,6 +273,9 @@ class CapturingRunner:
             versions=versions,
             held_out=fields.get("held_out", False),
         )
+        metadata = dict(config.trace_metadata or {})
+        if paused:
+            metadata = metadata or paused.metadata
         fresh = Run(
             trace_id=trace_id,
             agent=agent.name,
@@ -201,16 +283,20 @@ class CapturingRunner:
             serving=serving,
             workflow=config.workflow_name,
             session=session,
-            metadata=dict(config.trace_metadata or {}),
-            calls=paused.calls if paused else 0,
+            metadata=metadata,
+            calls=max(paused.calls, self._recorder.calls_of(trace_id)) if paused else 0,
             **fields,
         )
         return _valid(fresh)
 
     @contextmanager
-    def _recording(self, run: Run) -> "Iterator[None]":
+    def _recording(self, prepared: Prepared) -> "Iterator[None]":
+        run = prepared.run
+        if prepared.part:
+            yield
+            return
         token = CURRENT.set(run)
-        self._recorder.began(run)
+        self._began(run)
         try:
             with _naming(run):
                 yield
@@ -222,20 +308,32 @@ class CapturingRunner:
         finally:
             CURRENT.reset(token)
 
+    def _began(self, run: Run) -> None:
+        plain.hold(self)
+        self._recorder.began(run)
+
     def _ended(self, run: Run, error: BaseException | None) -> None:
+        plain.release(self)
         for model in run.held:
             held.release(model)
         run.held.clear()
+        run.over = True
         self._recorder.ended(run, error)
 
-    def _marked(self, result: Any, run: Run) -> "Result":
+    def _marked(self, result: Any, prepared: Prepared) -> "Result":
+        run = prepared.run
         vars(result).update(trace_id=run.trace_id, call_id=run.last_call)
-        if result.interruptions:
+        if result.interruptions and not prepared.part:
             self._recorder.paused(run)
         return cast("Result", result)
 
 
 def _valid(run: Run) -> Run:
+    if run.capture not in get_args(Capture):
+        known = ", ".join(get_args(Capture))
+        raise ConfigError(f"capture is one of {known}, not {run.capture!r}")
+    if not isinstance(run.consent, bool):
+        raise ConfigError(f"consent is True or False, not {run.consent!r}")
     try:
         run.trace()
     except ValidationError as error:
@@ -277,6 +375,17 @@ class _Paused:
 
     trace_id: str
     calls: int
+    metadata: dict[str, Any]
+    capture: Capture = "full"
+    consent: bool = True
+
+    def stricter(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """How the rest of the run is captured: as it was to be, or less than that."""
+        said = fields.get("capture", self.capture)
+        known = [*get_args(Capture)]
+        if said in known:
+            said = max(said, self.capture, key=known.index)
+        return {"capture": said, "consent": self.consent and fields.get("consent", True)}
 
 
 def _paused(input: Any) -> _Paused | None:
@@ -287,8 +396,30 @@ def _paused(input: Any) -> _Paused | None:
         told = input.to_json(context_serializer=lambda _: {})
     except Exception:  # noqa: BLE001 - a state that cannot be written down goes on as a new run
         return None
-    trace_id = (told.get("trace") or {}).get("id")
-    return _Paused(trace_id, len(told.get("model_responses") or ())) if trace_id else None
+    trace = told.get("trace") or {}
+    if not trace.get("id"):
+        return None
+    metadata = dict(trace.get("metadata") or {})
+    capture = metadata.pop(CAPTURE, "full")
+    consent = metadata.pop(CONSENT, YES) == YES
+    calls = len(told.get("model_responses") or ())
+    if capture not in get_args(Capture):
+        capture = "metadata"  # of a release that knows more ways than this one
+    return _Paused(trace["id"], calls, metadata, capture, consent)
+
+
+CAPTURE, CONSENT = "agentloop.capture", "agentloop.consent"
+"""Where, in the metadata of the SDK's trace, a run notes how it is captured: a run that waits for
+approval is written down with it, and who goes on with it in another process does not know."""
+
+YES, NO = "yes", "no"
+
+
+def _noted(run: Run) -> dict[str, Any] | None:
+    """The metadata for the SDK's trace with the note, None where all is as usual."""
+    said: dict[str, str] = {} if run.capture == "full" else {CAPTURE: run.capture}
+    said |= {} if run.consent else {CONSENT: NO}
+    return {**run.metadata, **said} if said else None
 
 
 def _why(result: RunResultStreaming, task: "asyncio.Task[Any]") -> BaseException | None:

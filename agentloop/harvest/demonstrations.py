@@ -64,6 +64,9 @@ def _of_trace(
     if trace.held_out:
         yield refused(Refusal.HELD_OUT)
         return
+    if not trace.consent:
+        yield refused(Refusal.NO_CONSENT)
+        return
     if where is not None and not where(one):
         yield refused(Refusal.FILTERED)
         return

@@ -58,9 +58,12 @@ def dpo(
     that several runs gave, the mean verdict counts.
     """
     for fork in forks:
-        whole = [b for b in fork if b.call.incomplete is None and b.call.error is None]
+        agreed = [b for b in fork if b.judged.trace.consent]
+        whole = [b for b in agreed if b.call.incomplete is None and b.call.error is None]
         for branch in fork:
-            if branch.call.incomplete is not None:
+            if not branch.judged.trace.consent:
+                yield _refused(Refusal.NO_CONSENT, [branch])
+            elif branch.call.incomplete is not None:
                 yield _refused(Refusal.INCOMPLETE, [branch], branch.call.incomplete)
         made: list[DPOExample | Refused] = [*_corrections(whole)]
         answers = list(_answers(whole))
@@ -229,6 +232,8 @@ def parted(judged: Iterable[Judged], *, good: float = 0.8, bad: float = 0.2) -> 
     tasks: Mapping[str, tuple[list[_Walk], list[_Walk]]] = defaultdict(lambda: ([], []))
     for one in judged:
         if one.trace.task_id is None or one.score is None or not one.trace.calls:
+            continue
+        if not one.trace.consent:
             continue
         if one.score >= good or one.score <= bad:
             tasks[one.trace.task_id][one.score <= bad].append(_walk(one))

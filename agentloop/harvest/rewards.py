@@ -35,7 +35,13 @@ def rft(
         band: lowest and highest pass rate, both included.
     """
     for context in contexts:
-        yield _item(context, outcome, good, band, where)
+        agreed = [branch for branch in context if branch.judged.trace.consent]
+        for call, judged in context:
+            if not judged.trace.consent:
+                traces = (judged.trace.id,)
+                yield Refused(code=Refusal.NO_CONSENT, traces=traces, call=call.id)
+        if agreed:
+            yield _item(agreed, outcome, good, band, where)
 
 
 def _item(

@@ -83,6 +83,8 @@ def sent(body):
         if kind == "function_call_output":
             said.append({"role": "tool", "tool_call_id": item["call_id"],
                          "content": parts(item["output"])})  # fmt: skip
+        elif item["role"] == "assistant" and isinstance(item["content"], str):
+            said.append({"role": "assistant", "content": item["content"]})
         elif item["role"] == "assistant":
             open_turn = {"role": "assistant"}
             said_in_parts: Any = item["content"]
@@ -108,6 +110,11 @@ def parts(content):
         elif part["type"] == "input_image":
             image = {"url": part["image_url"], "detail": part.get("detail", "auto")}
             made.append({"type": "image_url", "image_url": image})
+        elif part["type"] == "input_file":
+            file = {k: v for k, v in part.items() if k in ("file_data", "filename", "file_id")}
+            made.append({"type": "file", "file": file})
+        elif part["type"] == "input_audio":
+            made.append(part)
     return made
 
 
@@ -124,7 +131,8 @@ def offered(body):
             made.append(tool)
         else:
             function = {k: v for k, v in tool.items() if k != "type"}
-            made.append({"type": tool["type"], "function": function})
+            hosted = tool["type"] != "function"
+            made.append(tool if hosted else {"type": "function", "function": function})
     return made
 
 
@@ -164,7 +172,28 @@ def the_same(call, body, turn):
     assert call.model == body["model"]
     if turn is not None:
         assert call.output.to_dict() == answered(turn)
-    for name in ("temperature", "top_p", "tool_choice", "parallel_tool_calls", "store", "metadata"):
-        if name in call.settings and name in body:
-            assert call.settings[name] == body[name], name
+    for name, value in settings_of(body).items():
+        assert call.settings.get(name) == value, name
     return True
+
+
+SAID_ELSEWHERE = {
+    *("model", "messages", "input", "instructions", "tools", "response_format", "stream"),
+    *("stream_options", "include", "previous_response_id", "conversation", "logprobs"),
+    *("text", "reasoning_effort", "max_output_tokens", "prompt_cache_key"),
+}
+"""What of a request is no setting, or has another name among them."""
+
+
+def settings_of(body):
+    """The settings of a request, under the names that the SDK has for them."""
+    found = {k: v for k, v in body.items() if k not in SAID_ELSEWHERE}
+    if "max_output_tokens" in body:
+        found["max_tokens"] = body["max_output_tokens"]
+    if "reasoning_effort" in body:
+        found["reasoning"] = {"effort": body["reasoning_effort"]}
+    if "verbosity" in body.get("text", {}):
+        found["verbosity"] = body["text"]["verbosity"]
+    if isinstance(choice := found.get("tool_choice"), dict):
+        found["tool_choice"] = choice.get("name") or choice["function"]["name"]
+    return found

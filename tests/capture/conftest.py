@@ -24,6 +24,13 @@ def loop(tmp_path):
 
 
 @pytest.fixture
+def listening(loop):
+    """A loop that captures plain runs while the test goes on."""
+    yield loop.instrument()
+    loop.uninstrument()
+
+
+@pytest.fixture
 def serve(request):
     """Starts a scripted server; it is gone after the test."""
     up = []

@@ -10,7 +10,8 @@ from typing import Any
 
 
 def text(said, **more):
-    """The model says something. `more`: `finish`, `refusal`, `reasoning`, `calls`."""
+    """The model says something. `more`: `finish`, `refusal`, `reasoning`, `calls`, and `silent` for
+    a server that does not answer until it is told to."""
     return {"text": said, **more}
 
 
@@ -31,6 +32,8 @@ class Server:
         self.script = list(script)
         self.requests = []
         """What came over the wire: `path`, `headers`, `body`."""
+        self.bytes = []
+        """The bodies as they came."""
         self.read_on = Event()
         """Set when a stream that hangs may go on."""
         self.numbers = count(1)
@@ -42,8 +45,12 @@ class Server:
 
     def answer(self, path, headers, body):
         """Status, content type and the pieces of the answer."""
-        self.requests.append({"path": path, "headers": headers, "body": body})
+        self.requests.append({"path": path, "headers": headers, "body": json.loads(body)})
+        self.bytes.append(body)
+        body = json.loads(body)
         turn = self.script.pop(0)
+        if turn.get("silent"):
+            self.read_on.wait(10)
         if "status" in turn:
             error = {"message": turn["message"], "type": "server_error", "code": None}
             return turn["status"], "application/json", [json.dumps({"error": error})]
@@ -71,7 +78,7 @@ def serving(*script) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = self.rfile.read(int(self.headers["content-length"]))
             code, kind, pieces = double.answer(self.path, dict(self.headers), body)
             self.send_response(code)
             self.send_header("content-type", kind)
@@ -102,6 +109,8 @@ def serving(*script) -> Iterator[Server]:
 
 def _completion(turn, n, body):
     message = {"role": "assistant", "content": turn.get("text"), "refusal": turn.get("refusal")}
+    if turn.get("reasoning"):
+        message["reasoning_content"] = turn["reasoning"]
     if "calls" in turn:
         message["tool_calls"] = [
             {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -118,6 +127,7 @@ def _completion(turn, n, body):
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
     whole = {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
     deltas: list[Any] = [{"role": "assistant"}]
+    deltas += [{"reasoning_content": turn["reasoning"]}] if turn.get("reasoning") else []
     for k, (name, arguments, id) in enumerate(turn.get("calls", ())):
         function = {"name": name, "arguments": ""}
         deltas.append({"tool_calls": [{"index": k, "id": id, "type": "function",

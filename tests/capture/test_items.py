@@ -169,8 +169,10 @@ def test_tools_handoffs_and_formats_are_what_the_sdk_would_send():
     assert items.response_format(None) is None
 
 
-def test_a_hosted_tool_stands_as_its_type():
-    assert items.tool_schemas([WebSearchTool()], []) == ({"type": "web_search"},)
+def test_a_hosted_tool_stands_as_it_is_sent():
+    (schema,) = items.tool_schemas([WebSearchTool(search_context_size="low")], [])
+    assert schema["type"] == "web_search"
+    assert schema["search_context_size"] == "low"
 
 
 def test_settings_are_those_that_were_set():

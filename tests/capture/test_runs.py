@@ -27,6 +27,7 @@ from agentloop.base.records import SpanKind
 from tests.capture.asking import ask, asked, provider, sent, the_same, weather
 from tests.capture.server import calls, status, text
 
+either = pytest.mark.parametrize("api", ["chat", "responses"])
 both = pytest.mark.parametrize("stream", [False, True])
 
 
@@ -386,15 +387,15 @@ def test_a_store_that_refuses_never_fails_a_run(loop, monkeypatch, caplog):
 async def until_the_first_words(result):
     """Reads a stream until the model begins to answer."""
     async for event in result.stream_events():
-        if event.type == "raw_response_event" and event.data.type == "response.in_progress":
+        if event.type == "raw_response_event" and event.data.type == "response.created":
             break
 
 
-def begun(loop, server, how):
+def begun(loop, server, how, api):
     """A stream that is left before its end, in the way that `how` leaves it."""
 
     async def run():
-        config = RunConfig(model_provider=provider(server, "responses"))
+        config = RunConfig(model_provider=provider(server, api))
         result = loop.run_streamed(support(), "hi", run_config=config)
         await until_the_first_words(result)
         how(result)
@@ -404,8 +405,9 @@ def begun(loop, server, how):
     return stored(loop, result)
 
 
-def test_a_stream_that_nobody_reads_to_its_end_is_recorded_as_incomplete(loop, serve):
-    trace = begun(loop, serve(text("never", hangs=True)), lambda result: None)
+@either
+def test_a_stream_that_nobody_reads_to_its_end_is_recorded_as_incomplete(loop, serve, api):
+    trace = begun(loop, serve(text("never", hangs=True)), lambda result: None, api)
     (call,) = trace.calls
     assert call.incomplete == "the stream was not read to its end"
     assert call.output is None
@@ -413,8 +415,9 @@ def test_a_stream_that_nobody_reads_to_its_end_is_recorded_as_incomplete(loop, s
     assert trace.ended_at is not None
 
 
-def test_a_stream_that_is_cancelled_is_recorded_as_such(loop, serve):
-    trace = begun(loop, serve(text("never", hangs=True)), lambda result: result.cancel())
+@either
+def test_a_stream_that_is_cancelled_is_recorded_as_such(loop, serve, api):
+    trace = begun(loop, serve(text("never", hangs=True)), lambda result: result.cancel(), api)
     assert trace.calls[0].incomplete == "the stream was not read to its end"
     assert trace.error == "CancelledError: the stream was cancelled"
 
@@ -485,17 +488,20 @@ def refund(order: str) -> str:
     return f"{order} refunded"
 
 
+@either
 @both
 @pytest.mark.parametrize("process", ["same", "another"])
 def test_a_run_that_waits_for_approval_goes_on_as_the_same_trace(
-    loop, tmp_path, serve, stream, process
+    loop, tmp_path, serve, stream, process, api
 ):
     from agentloop import AgentLoop
 
     script = [calls(("refund", '{"order":"7"}', "c1")), text("done")]
     server = serve(*script)
     agent = support(tools=[refund])
-    result, paused = ask(loop, server, agent, "refund 7", stream=stream, user="u", session="s")
+    result, paused = ask(
+        loop, server, agent, "refund 7", api=api, stream=stream, user="u", session="s"
+    )
     assert result.interruptions
     written = json.dumps(result.to_state().to_json())
 
@@ -506,7 +512,7 @@ def test_a_run_that_waits_for_approval_goes_on_as_the_same_trace(
         return back
 
     def go_on(loop):
-        return ask(loop, server, agent, asyncio.run(state()), stream=stream)
+        return ask(loop, server, agent, asyncio.run(state()), api=api, stream=stream)
 
     if process == "same":
         resumed, trace = go_on(loop)

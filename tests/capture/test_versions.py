@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from agents import (
     Agent,
+    Model,
     ModelSettings,
     OpenAIChatCompletionsModel,
     OpenAIResponsesModel,
@@ -383,3 +384,27 @@ def test_a_model_without_room_for_us_still_answers(loop):
     result, trace = run(loop, support(model=Slotted([[assistant_message("x")]])))
     assert result.final_output == "x"
     assert trace.calls == ()
+
+
+class Plain(Model):
+    """A model that says nothing."""
+
+    async def get_response(self, *args, **kwargs):
+        raise NotImplementedError
+
+    def stream_response(self, *args, **kwargs):
+        raise NotImplementedError
+
+
+def test_models_of_runs_that_never_end_are_bounded(monkeypatch, caplog):
+    monkeypatch.setattr(held, "HELD", 3)
+    models = [Plain() for _ in range(5)]
+    for model in models:
+        assert held.hold(model, lambda _: None)
+    assert len(held._holds) == 3
+    assert [bool(vars(model)) for model in models] == [False, False, True, True, True]
+    assert "more than 3 models are held" in caplog.text
+    for model in models:
+        held.release(model)
+    assert held._holds == {}
+    assert not any(vars(model) for model in models)

@@ -156,3 +156,11 @@ def test_a_message_keeps_what_we_do_not_know():
     odd = Message.model_validate({"role": "assistant", "content": "x", "annotations": []})
     (example,) = harvest(judged(a_trace(system(), user("hi"), odd), 1.0))
     assert example.output.to_dict() == {"role": "assistant", "content": "x", "annotations": []}
+
+
+def test_a_run_without_consent_is_refused_with_what_to_do_and_its_correction_too():
+    trace = a_trace(*TALK, consent=False)
+    said = an_opinion(trace, correction="It ships tomorrow.", call="t1/1")
+    (refused,) = harvest(judged(trace, said, 1.0))
+    assert refused.code is Refusal.NO_CONSENT
+    assert "consent=True" in refused.code.sentence

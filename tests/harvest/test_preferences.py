@@ -41,6 +41,15 @@ def test_two_answers_to_one_context_with_opposite_thumbs_are_a_pair():
     assert (pair.margin, pair.source, pair.traces) == (1.0, "regeneration", ("a", "b"))
 
 
+def test_an_answer_without_consent_is_in_no_pair():
+    good, bad = answered("good", 1.0, id="a"), answered("bad", 0.0, id="b", consent=False)
+    (refused,) = pairs(good, bad)
+    assert (refused.code, refused.traces) == (Refusal.NO_CONSENT, ("b",))
+    task = a_trace(system(), user("hi"), says("a"), task_id="k", consent=False, id="c")
+    other = a_trace(system(), user("ho"), says("b"), task_id="k", id="d")
+    assert list(parted([judged(task, 1.0), judged(other, 0.0)])) == []
+
+
 def test_two_arms_of_a_trial_are_said_to_be_such():
     (pair,) = pairs(
         answered("good", 1.0, id="a", arm="control"), answered("bad", 0.0, id="b", arm="candidate")

@@ -14,14 +14,32 @@ REFERENCE = {"name": "cancel", "arguments": {"id": "7"}}
 
 
 def rollouts(*values, reference=REFERENCE, **options):
+    (item,) = rft([a_context(*values, reference=reference)], **options)
+    return item
+
+
+def a_context(*values, reference=REFERENCE, refusing=()):
+    """What several runs made of one context; those of these numbers without consent."""
     fork = []
     for n, value in enumerate(values):
         one = judged(
-            a_trace(*CONTEXT, says(f"{n}"), id=f"t{n}"), resolved=value, reference=reference
+            a_trace(*CONTEXT, says(f"{n}"), id=f"t{n}", consent=n not in refusing),
+            resolved=value,
+            reference=reference,
         )
         fork.append(Branch(one.trace.calls[0], one))
-    (item,) = rft([fork], **options)
-    return item
+    return fork
+
+
+def test_a_run_without_consent_is_no_rollout():
+    *refused, item = rft([a_context(True, False, True, False, refusing=(0, 1))])
+    assert [(r.code, r.traces) for r in refused] == [
+        (Refusal.NO_CONSENT, ("t0",)),
+        (Refusal.NO_CONSENT, ("t1",)),
+    ]
+    assert item.traces == ("t2", "t3")
+    nothing = rft([a_context(True, False, refusing=(0, 1))])
+    assert [r.code for r in nothing] == [Refusal.NO_CONSENT] * 2
 
 
 def test_a_context_that_passes_now_and_then_is_an_item_with_its_reference():

@@ -16,6 +16,7 @@ SHOWS = {
     "05_tune": "The job has successfully completed",
     "06_swap": "('rollback', None)",
     "07_trial": "better",
+    "08_opentelemetry": "execute_tool find_order, in invoke_agent support",
 }
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -155,7 +156,7 @@ def test_a_trace_is_shown_with_its_messages_and_its_verdict(filled):
         (["trial", "stop", "nope"], "no trial 'nope'"),
         (["grader", "check", "nope.json"], "cannot read nope.json"),
         (["local", "serve", "--base", "x"], "NAME=FOLDER"),
-        (["import", "talks.jsonl", "--format", "xml"], "no format 'xml'; known: auto, chat"),
+        (["import", "talks.jsonl", "--format", "xml"], "no format 'xml'; known: auto, atif, chat"),
         (["traces", "list", "--store", "mysql://x"], "mysql"),
         (["traces", "list", "--store", "nonsense"], "'nonsense' is no database URL"),
     ],
@@ -364,6 +365,35 @@ def test_the_doctor_shows_the_local_provider_its_key(run, monkeypatch, httpx2_mo
 
 def doctor(run):
     return json.loads(run("doctor", "--json").stdout)
+
+
+def test_a_store_that_is_whole_is_said_to_be_so(filled):
+    told = json.loads(filled("store", "verify", "--json").stdout)
+    assert (told["sound"], told["damage"]) == (True, [])
+    assert told["checked"]["trace"] == 30
+    assert "is sound: 32 messages" in filled("store", "verify").stdout
+
+
+def test_damage_is_told_and_is_exit_status_1(filled, tmp_path):
+    with sqlite3.connect(tmp_path / "traces/loop.db") as store:
+        store.execute("UPDATE message SET body = replace(body, 'where is 7', 'where is 8')")
+    store.close()
+    result = filled("store", "verify", "--json")
+    assert result.exit_code == 1
+    (damage,) = json.loads(result.stdout)["damage"]
+    assert damage["table"] == "message"
+    assert result.stderr.startswith("error: 1 things are damaged; restore sqlite:///")
+    assert damage["key"] in filled("store", "verify").stdout
+
+
+def test_the_sizes_of_a_store_are_told(filled):
+    told = json.loads(filled("store", "stats", "--json").stdout)
+    assert (told["messages_seen"], told["messages_stored"]) == (90, 32)
+    assert told["bytes"] > told["tables"]["message"]["content"] > 1000
+    assert told["tables"]["trace"]["rows"] == 30
+    said = filled("store", "stats").stdout
+    assert "90 messages in model calls, each stored once: 32" in said
+    assert re.search(r"trace +30 +[\d.]+ kB", said)
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_error(filled, tmp_path):

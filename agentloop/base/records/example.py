@@ -56,6 +56,7 @@ class Refusal(StrEnum):
     NOT_GOOD = "not_good"
     FILTERED = "filtered"
     HELD_OUT = "held_out"
+    NO_CONSENT = "no_consent"
     RUN_FAILED = "run_failed"
     INCOMPLETE = "incomplete"
     NO_ANSWER = "no_answer"
@@ -84,6 +85,8 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.NOT_GOOD: "Its score is below what is imitated; correct it, or lower --good.",
     Refusal.FILTERED: "It does not match --where.",
     Refusal.HELD_OUT: "It was run to measure with; learning from it would spoil the measure.",
+    Refusal.NO_CONSENT: "Its user did not agree to being learned from; leave it, or ask them and "
+    "run again with consent=True.",
     Refusal.RUN_FAILED: "The run ended in an error, so its answer is half an answer.",
     Refusal.INCOMPLETE: "Not all that the model saw or said was captured; see the call.",
     Refusal.NO_ANSWER: "The agent said nothing that could be learned.",

@@ -22,8 +22,14 @@ class _Wire(BaseModel):
     def to_dict(self) -> Json:
         """The object as it stood on the wire, keys that we do not know included. The same inside
         another record, whatever that one leaves out of itself."""
-        given = {**self.__dict__, **(self.__pydantic_extra__ or {})}
-        return {k: _plain(v) for k, v in given.items() if k in self.__pydantic_fields_set__}
+        given, fields = self.__dict__, self.__pydantic_fields_set__
+        if self.__pydantic_extra__:
+            given = {**given, **self.__pydantic_extra__}
+        return {
+            k: v if type(v) is str else _plain(v)  # nearly all are, and there are many
+            for k, v in given.items()
+            if k in fields
+        }
 
     def __eq__(self, other: object) -> bool:
         """Equal on the wire: a null and an absent key are two things."""
@@ -105,24 +111,53 @@ def renumber(messages: Iterable[Message]) -> Renumbered:
     the same path. An id that an assistant uses a second time names a new call, and a tool message
     answers the latest call of its id. `restore` is the inverse.
     """
-    ids: list[str] = []
-    latest: dict[str, str] = {}
+    numbers = Numbers()
+    return Renumbered(tuple(map(numbers.given_to, messages)), tuple(numbers.ids))
 
-    def fresh(original: str) -> str:
-        ids.append(original)
-        latest[original] = f"call_{len(ids)}"
-        return latest[original]
 
-    renamed = []
-    for message in messages:
+class Numbers:
+    """The numbers that the tool calls of a conversation have so far."""
+
+    __slots__ = ("_latest", "ids")
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._latest: dict[str, str] = {}
+
+    def copy(self) -> "Numbers":
+        """The same numbers, to be gone on with in another way."""
+        other = Numbers()
+        other.ids, other._latest = self.ids.copy(), self._latest.copy()
+        return other
+
+    def given_to(self, message: Message) -> Message:
+        """The next message, with numbers in place of its ids."""
         if message.tool_calls:
-            calls = tuple(c.model_copy(update={"id": fresh(c.id)}) for c in message.tool_calls)
-            message = message.model_copy(update={"tool_calls": calls})
+            calls = tuple(c.model_copy(update={"id": self._new(c.id)}) for c in message.tool_calls)
+            return message.model_copy(update={"tool_calls": calls})
+        if message.tool_call_id is not None:
+            number = self._number(message.tool_call_id)
+            return message.model_copy(update={"tool_call_id": number})
+        return message
+
+    def written(self, message: Message) -> Json:
+        """The next message as it stands on the wire, with numbers in place of its ids: what
+        `given_to` gives, without a message in between."""
+        said = message.to_dict()
+        if message.tool_calls:
+            for call in said["tool_calls"]:
+                call["id"] = self._new(call["id"])
         elif message.tool_call_id is not None:
-            known = latest.get(message.tool_call_id) or fresh(message.tool_call_id)
-            message = message.model_copy(update={"tool_call_id": known})
-        renamed.append(message)
-    return Renumbered(tuple(renamed), tuple(ids))
+            said["tool_call_id"] = self._number(message.tool_call_id)
+        return said
+
+    def _number(self, original: str) -> str:
+        return self._latest.get(original) or self._new(original)
+
+    def _new(self, original: str) -> str:
+        self.ids.append(original)
+        number = self._latest[original] = f"call_{len(self.ids)}"
+        return number
 
 
 def restore(messages: Iterable[Message], ids: Sequence[str]) -> tuple[Message, ...]:
@@ -154,11 +189,10 @@ def verbatim(value: Any) -> bytes:
 
 def digest(*parts: bytes) -> str:
     """A content hash of 32 hexadecimal digits (BLAKE2b, 128 bits)."""
-    hasher = hashlib.blake2b(digest_size=16)
+    framed = b""
     for part in parts:
-        hasher.update(len(part).to_bytes(8, "big"))
-        hasher.update(part)
-    return hasher.hexdigest()
+        framed += len(part).to_bytes(8, "big") + part
+    return hashlib.blake2b(framed, digest_size=16).hexdigest()
 
 
 ROOT = ""

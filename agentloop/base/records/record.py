@@ -43,11 +43,15 @@ def to_json(value: Any, *, sort_keys: bool = False) -> bytes:
 
 
 def _nearest(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_none=True)
     return list(value) if isinstance(value, tuple | set | frozenset) else str(value)
 
 
 def _plain(value: Any) -> Any:
     match value:
+        case BaseModel():
+            return _plain(value.model_dump(exclude_none=True))
         case Mapping():
             return {str(key): _plain(inner) for key, inner in value.items()}
         case list() | tuple() | set() | frozenset():

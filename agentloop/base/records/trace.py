@@ -40,6 +40,9 @@ class Call(Record):
     """All that the model saw, system prompt first."""
     output: Message | None = None
     """What the model said; None when the call failed."""
+    aside: tuple[Json, ...] | None = None
+    """What the model did beside what it said, as the server told it: reasoning, and calls of hosted
+    tools. No part of a message, and of no row."""
     tools: tuple[Json, ...] = ()
     """Schemas of all tools and handoffs that were offered, used or not."""
     response_format: Json | None = None
@@ -117,6 +120,10 @@ class Trace(Record):
     metadata: Json = Field(default_factory=dict)
     held_out: bool = False
     """A run to measure with; it is never harvested."""
+    capture: Literal["full", "metadata"] = "full"
+    """`metadata`: times, tokens, models, names and kinds of steps, and nothing that was said."""
+    consent: bool = True
+    """Whether it may be learned from; otherwise it is kept for operations, and never harvested."""
     version: str | None = None
     """The version that served the agent that the run began with."""
     trial: str | None = None

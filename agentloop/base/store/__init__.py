@@ -3,10 +3,12 @@
 from agentloop.base.store.batch import Storable
 from agentloop.base.store.ledger import Ledger, Lineage
 from agentloop.base.store.live import Live, Serving
+from agentloop.base.store.recovery import recover
 from agentloop.base.store.store import Fork, Names, Store
-from agentloop.base.store.writer import Writer, recover
+from agentloop.base.store.writer import WEIGHT, Work, Writer
 
 __all__ = [
+    "WEIGHT",
     "Fork",
     "Ledger",
     "Lineage",
@@ -15,6 +17,7 @@ __all__ = [
     "Serving",
     "Storable",
     "Store",
+    "Work",
     "Writer",
     "recover",
 ]

@@ -2,14 +2,24 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    Column,
+    Connection,
+    Dialect,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,7 +35,7 @@ from agentloop.base.errors import (
 )
 from agentloop.base.store.tables import metadata
 
-REVISION = "0001"
+REVISION = "0004"
 """The schema this release reads and writes: the newest file in `migrations/versions`."""
 
 BUSY_SECONDS = 10.0
@@ -53,11 +63,13 @@ class Database:
     ) -> None:
         parsed = _parse(url)
         self.name = parsed.render_as_string(hide_password=True)
-        self._lite = parsed.get_backend_name() == "sqlite"
-        if self._lite:
+        self.lite = parsed.get_backend_name() == "sqlite"
+        """Whether it is SQLite."""
+        if self.lite:
             parsed = _find_file(parsed, create=create)
         self.place = parsed.render_as_string(hide_password=True)
         """Its name in full: the same from wherever, and however, one comes to it."""
+        self._statements: dict[tuple[str, bool], _Statement] = {}
         self._engine = _engine(parsed, busy_seconds)
         try:
             with self.speaking():
@@ -77,7 +89,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
-        one_state = {} if self._lite else {"isolation_level": "REPEATABLE READ"}
+        one_state = {} if self.lite else {"isolation_level": "REPEATABLE READ"}
         with self.speaking(), self._engine.connect().execution_options(**one_state) as connection:
             yield connection
 
@@ -94,7 +106,7 @@ class Database:
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Insert those of `rows` whose key is not there yet."""
         if rows:
-            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+            self._many(connection, table, rows, None)
 
     def upsert(
         self,
@@ -108,16 +120,41 @@ class Database:
 
         Args:
             keep: column -> what makes its value from the new row, where that is not simply the
-                new one.
+                new one; for one table always the same.
         """
-        if not rows:
-            return
-        insert = self._insert(table)
-        keys = [column.name for column in table.primary_key]
-        values = {c.name: insert.excluded[c.name] for c in table.c if c.name not in keys}
-        for name, make in (keep or {}).items():
-            values[name] = make(insert.excluded)
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
+        if rows:
+            self._many(connection, table, rows, keep or {})
+
+    def lock(self, connection: Connection, key: Column[Any], values: Iterable[str]) -> None:
+        """Have others wait who would change these rows, too. On SQLite they do so anyway."""
+        if not self.lite and (wanted := sorted(values)):
+            rows = select(key).where(key.in_(wanted)).order_by(key).with_for_update()
+            connection.execute(rows).all()
+
+    def _many(
+        self, connection: Connection, table: Table, rows: Rows, keep: Mapping[str, Any] | None
+    ) -> None:
+        made = self._statements.get((table.name, keep is None))
+        if made is None:
+            made = _statement(self._insert(table), table, keep, connection.dialect)
+            self._statements[table.name, keep is None] = made
+        connection.exec_driver_sql(made.sql, made.parameters(rows))
+
+    def size(self, connection: Connection) -> int:
+        """Bytes on disk, indexes included."""
+        if self.lite:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            return int(pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+        query = text("SELECT pg_total_relation_size(cast(:name AS regclass))")
+        names = [connection.dialect.identifier_preparer.quote(name) for name in metadata.tables]
+        return sum(connection.scalar(query, {"name": name}) or 0 for name in names)
+
+    def unsound(self, connection: Connection) -> list[str]:
+        """What the database itself finds wrong with its file; a server looks after its own."""
+        if not self.lite:
+            return []
+        found = connection.exec_driver_sql("PRAGMA quick_check").scalars()
+        return [str(said) for said in found if said != "ok"]
 
     @contextmanager
     def speaking(self) -> Iterator[None]:
@@ -130,7 +167,14 @@ class Database:
             raise StoreBusy(f"{self.name}: too many at once; try again in a moment") from error
 
     def _insert(self, table: Table) -> Any:
-        return sqlite.insert(table) if self._lite else postgresql.insert(table)
+        # Each dialect is a good part of SQLAlchemy, and one of the two is needed.
+        if self.lite:
+            from sqlalchemy.dialects import sqlite
+
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     def _migrate(self, *, create: bool) -> None:
         if self._revision(create=create) == REVISION:
@@ -138,7 +182,7 @@ class Database:
         from agentloop.base.store.migrations import upgrade
 
         with self.write() as connection:
-            if not self._lite:  # on SQLite the transaction itself is the lock
+            if not self.lite:  # on SQLite the transaction itself is the lock
                 connection.execute(text("SELECT pg_advisory_xact_lock(7305137)"))
             upgrade(connection)
 
@@ -163,6 +207,40 @@ class Database:
         if not found and not create:
             raise StoreError(f"{self.name} is empty; {WAY_IN}")
         return found or None
+
+
+class _Statement(NamedTuple):
+    """SQL as the driver takes it, and what it does to each column's value first. SQLAlchemy would
+    find that out for each row anew."""
+
+    sql: str
+    columns: tuple[tuple[str, Any], ...]
+    positional: bool
+
+    def parameters(self, rows: Rows) -> Any:
+        """What the driver is given for these rows."""
+        if self.positional:
+            return [tuple([v(row[n]) if v else row[n] for n, v in self.columns]) for row in rows]
+        return [{n: v(row[n]) if v else row[n] for n, v in self.columns} for row in rows]
+
+
+def _statement(
+    insert: Any, table: Table, keep: Mapping[str, Any] | None, dialect: Dialect
+) -> _Statement:
+    if keep is None:
+        insert = insert.on_conflict_do_nothing()
+    else:
+        keys = [column.name for column in table.primary_key]
+        values = {c.name: insert.excluded[c.name] for c in table.c if c.name not in keys}
+        values |= {name: make(insert.excluded) for name, make in keep.items()}
+        insert = insert.on_conflict_do_update(index_elements=keys, set_=values)
+    names = [column.name for column in table.c]
+    compiled = insert.compile(dialect=dialect, column_keys=names)
+    order = compiled.positiontup or names
+    columns = tuple(
+        (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in order
+    )
+    return _Statement(str(compiled), columns, bool(compiled.positional))
 
 
 WAY_IN = (
@@ -254,6 +332,7 @@ def _prepare_sqlite(busy_seconds: float) -> Any:
                 sleep(0.02)
         # A commit is acknowledged when it is on disk, so that not even a power cut takes it back.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -16000")  # in KB: most of an index's upper pages
 
     return prepare
 

@@ -5,8 +5,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from io import FileIO
-from itertools import islice
+from io import BufferedReader, FileIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, NamedTuple
@@ -20,6 +19,9 @@ log = logging.getLogger("agentloop.store")
 
 BATCH = 200
 """Records in one transaction, about."""
+
+BATCH_BYTES = 16_000_000
+"""Bytes of records in one transaction, about; a record that is larger is alone in its own."""
 
 KINDS: dict[str, type[Storable]] = {
     kind.__name__: kind for kind in (Trace, Call, Span, Opinion, Outcome)
@@ -50,8 +52,7 @@ class Journal:
         """
         lines = b"".join(f"{type(r).__name__} {r.to_line()}\n".encode() for r in records)
         with self._lock:
-            path, file = self._file or _opened(self._folder)
-            self._file = Open(path, file)
+            path, file = self._opened()
             end = file.tell()
             try:
                 rest = memoryview(lines)
@@ -63,6 +64,14 @@ class Journal:
                 file.seek(end)
                 raise
             return path
+
+    def _opened(self) -> "Open":
+        """The file to add to: a new one where there is none, or where somebody has removed it."""
+        if self._file is not None and not os.fstat(self._file.file.fileno()).st_nlink:
+            self._full.append(self._file)  # what is in it can still be read, by us alone
+            self._file = None
+        self._file = self._file or _opened(self._folder)
+        return self._file
 
     def empty(self, into: Callable[[list[Storable]], None]) -> None:
         """Give everything to `into`, oldest first, and forget what it has taken. Records that are
@@ -77,8 +86,9 @@ class Journal:
     def _empty_full(self, into: Callable[[list[Storable]], None]) -> None:
         while self._full:
             path, file = self._full[0]
-            with path.open("rb") as lines:
-                for records in batches(read(lines)):
+            file.seek(0)
+            with FileIO(file.fileno(), closefd=False) as again, BufferedReader(again) as lines:
+                for records in batches(lines):
                     into(records)
             path.unlink(missing_ok=True)
             file.close()
@@ -103,18 +113,52 @@ class Open(NamedTuple):
 def _opened(folder: Path) -> Open:
     """A new file, locked before it has its name: nobody finds it unlocked while we live."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"spill-{os.getpid()}-{uuid4().hex[:12]}.journal"
-    draft = path.with_name(f".{path.name}")
-    file = FileIO(draft, "x")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    while True:
+        path = folder / f"spill-{os.getpid()}-{uuid4().hex[:12]}.journal"
+        draft = path.with_name(f".{path.name}")
+        file = FileIO(draft, "x+")
+        if _lock(file) and os.fstat(file.fileno()).st_nlink:
+            break
+        file.close()  # somebody took it for one that a killed writer has left
     draft.rename(path)
+    there = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(there)  # that there is such a file is on disk too
+    finally:
+        os.close(there)
     return Open(path, file)
 
 
-def batches(records: Iterable[Storable]) -> Iterator[list[Storable]]:
-    """The records in lists of at most `BATCH`."""
-    remaining = iter(records)
-    while batch := list(islice(remaining, BATCH)):
+def _lock(file: IO[bytes] | FileIO) -> bool:
+    """Lock a file; False when another has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Remove files that writers were killed over before they had put anything in."""
+    for draft in folder.glob(".spill-*.journal"):
+        try:
+            with draft.open("rb") as file:
+                if _lock(file):
+                    draft.unlink(missing_ok=True)
+        except OSError:
+            continue
+
+
+def batches(file: IO[bytes]) -> Iterator[list[Storable]]:
+    """The records of a journal, in lists of at most `BATCH` and about `BATCH_BYTES`."""
+    batch: list[Storable] = []
+    start = file.tell()
+    for record in read(file):
+        batch.append(record)
+        if len(batch) == BATCH or file.tell() - start >= BATCH_BYTES:
+            yield batch
+            batch, start = [], file.tell()
+    if batch:
         yield batch
 
 
@@ -127,11 +171,8 @@ def orphans(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         except OSError:
             continue
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            if os.fstat(file.fileno()).st_nlink:  # else somebody else was faster
+            # Without a link, somebody else was faster.
+            if _lock(file) and os.fstat(file.fileno()).st_nlink:
                 yield path, file
 
 

@@ -11,12 +11,15 @@ from sqlalchemy import ColumnElement, Connection, Select, case, distinct, exists
 from sqlalchemy.exc import IntegrityError
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
-from agentloop.base.records import Judged, Trace
+from agentloop.base.records import Call, Judged, Trace
+from agentloop.base.store import inspection
 from agentloop.base.store import tables as t
 from agentloop.base.store.batch import Batch, Storable
 from agentloop.base.store.database import BUSY_SECONDS, Database
+from agentloop.base.store.inspection import Damage, Stats
 from agentloop.base.store.ledger import Ledger
 from agentloop.base.store.reading import PAGE, load
+from agentloop.base.store.tree import Paths
 
 REMEMBERED = 100_000
 """Nodes that are known to be stored, at most: 15 MB."""
@@ -49,6 +52,7 @@ class Store:
     ) -> None:
         self._database = Database(url, create=create, busy_seconds=busy_seconds)
         self._known: dict[str, None] = {}
+        self._paths = Paths()
         self._lock = Lock()  # guards `_known`: the writer's thread and callers store at once
         self.name = self._database.name
         self.place = self._database.place
@@ -88,16 +92,18 @@ class Store:
             # Somebody has erased nodes that this process knew to be stored: send all of them.
             with self._lock:
                 self._known.clear()
+            self._paths.forget()
             self._put(records, ())
 
     def _put(self, records: Iterable[Storable], known: Container[str]) -> None:
-        batch = Batch(known)
+        batch = Batch(known, self._paths)
         for record in records:
             batch.take(record)
         with self._database.write() as connection:
             self._refuse_strangers(connection, batch)
             batch.write(connection, self._database)
-        self._remember(batch.nodes)
+        self._remember((*batch.nodes, *batch.numberings, *batch.toolsets))
+        self._paths.stored(batch.paths)
 
     def _remember(self, nodes: Iterable[str]) -> None:
         """Nodes that are stored need not be sent again: each call brings its whole context."""
@@ -143,6 +149,24 @@ class Store:
         if not found:
             raise NotFound(f"no trace {trace_id!r}; `agentloop traces list` shows what there is")
         return found[trace_id]
+
+    def call_of_response(self, response_id: str) -> tuple[Trace, Call] | None:
+        """The call that the server answered with that response, and its trace; of several the
+        latest. None when there is none, also where the API keeps no conversations."""
+        asked = select(t.call.c.id, t.call.c.trace_id).where(t.call.c.response == response_id)
+        with self._database.read() as connection:
+            row = connection.execute(asked.order_by(t.call.c.started_at.desc()).limit(1)).first()
+            if row is None:
+                return None
+            trace = load(connection, [row.trace_id])[row.trace_id].trace
+        return trace, next(call for call in trace.calls if call.id == row.id)
+
+    def calls_of(self, trace_id: str) -> int:
+        """How many calls a trace has, counted to the last; 0 when there is no such trace."""
+        last = select(func.max(t.call.c.index)).where(t.call.c.trace_id == trace_id)
+        with self._database.read() as connection:
+            found = connection.scalar(last)
+        return 0 if found is None else int(found) + 1
 
     def origins(self, ids: Sequence[str]) -> dict[str, str]:
         """Where the traces of these ids came from (`sdk`, or a format), those that are there."""
@@ -242,6 +266,14 @@ class Store:
         """How many traces there are."""
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).select_from(t.trace)) or 0
+
+    def verify(self) -> Iterator[Damage]:
+        """All that is not what was stored: every hash is derived anew, every reference followed."""
+        return inspection.verify(self._database, self.ledger)
+
+    def stats(self) -> Stats:
+        """How large the store is."""
+        return inspection.stats(self._database)
 
     def _pages(self, ids: Select[Any]) -> Iterator[list[Judged]]:
         with self._database.read() as connection:

@@ -17,13 +17,17 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
+    true,
 )
 from sqlalchemy.types import TypeEngine
+
+from agentloop.base.store.packing import COMPRESSED, pack, unpack
 
 
 class Moment(TypeDecorator[datetime]):
@@ -35,10 +39,20 @@ class Moment(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value if value is None else value.astimezone(UTC)
 
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """As SQLAlchemy writes moments for SQLite, which has no type for them."""
+        return _written if dialect.name == "sqlite" else super().bind_processor(dialect)
+
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _written(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
 
 class Words(TypeDecorator[str]):
@@ -53,9 +67,11 @@ class Words(TypeDecorator[str]):
         return Text(collation="C" if dialect.name == "postgresql" else None)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return _ODD.sub(lambda odd: f"\x1a{ord(odd[0]):04x}", value)
+        return _escaped(value)
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Drivers take texts as they are; a row has several of these."""
+        return _escaped
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         if value is None or "\x1a" not in value:
@@ -63,8 +79,71 @@ class Words(TypeDecorator[str]):
         return _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), value)
 
 
+def _escaped(text: str | None) -> str | None:
+    if text is None or (text.isascii() and text.isprintable()):
+        return text
+    return _ODD.sub(lambda odd: f"\x1a{ord(odd[0]):04x}", text)
+
+
 _ODD = re.compile("[\x00\x1a\ud800-\udfff]")
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
+
+
+class _Bytes(TypeDecorator[str]):
+    """Bytes that are a text to us. SQLite keeps them in columns of the type that these were born
+    with, which takes bytes as they are."""
+
+    impl = LargeBinary
+    cache_ok = True
+    lite: TypeEngine[Any] = Text()
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return self.lite if dialect.name == "sqlite" else LargeBinary()
+
+
+class Hash(_Bytes):
+    """A hash: hexadecimal digits to us, the bytes that they stand for in the database."""
+
+    cache_ok = True
+    lite = String(32)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return value if value is None else bytes.fromhex(value)
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Drivers take bytes as they are; a row has several of these."""
+        return _bytes
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        return value if value is None or isinstance(value, str) else bytes(value).hex()
+
+
+def _bytes(digits: str | None) -> bytes | None:
+    return None if digits is None else bytes.fromhex(digits)
+
+
+class Body(_Bytes):
+    """A JSON text, packed. SQLite shows what is not compressed as the text that it is."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | bytes | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        kept = pack(value.encode() if isinstance(value, str) else value)
+        return kept.decode() if dialect.name == "sqlite" and kept[:1] != COMPRESSED else kept
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else unpacked(value)
+
+
+def unpacked(kept: str | bytes) -> str:
+    """The JSON text of a body as it stands in the database.
+
+    Raises:
+        ValueError: it was damaged.
+    """
+    return kept if isinstance(kept, str) else unpack(bytes(kept)).decode()
 
 
 metadata = MetaData(
@@ -75,7 +154,6 @@ metadata = MetaData(
     }
 )
 
-Hash = String(32)
 Id = Words
 """Ids of others (trace ids, provider ids) come in any form."""
 
@@ -83,9 +161,17 @@ message = Table(
     "message",
     metadata,
     Column("hash", Hash, primary_key=True),
-    Column("body", Text, nullable=False),
+    Column("body", Body, nullable=False),
 )
 """What was said, once, however often it was said."""
+
+media = Table(
+    "media",
+    metadata,
+    Column("hash", Hash, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+"""Images, files and audio, once, in whichever messages they are: these hold the hash."""
 
 node = Table(
     "node",
@@ -102,9 +188,18 @@ toolset = Table(
     "toolset",
     metadata,
     Column("hash", Hash, primary_key=True),
-    Column("body", Text, nullable=False),
+    Column("body", Body, nullable=False),
 )
 """The tools of a call, as one JSON list."""
+
+numbering = Table(
+    "numbering",
+    metadata,
+    Column("hash", Hash, primary_key=True),
+    Column("before", Hash, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""The ids that tool calls had, some in a row, and what came before these."""
 
 trace = Table(
     "trace",
@@ -118,6 +213,7 @@ trace = Table(
     Column("trial", Id),
     Column("arm", String(16)),
     Column("held_out", Boolean, nullable=False),
+    Column("consent", Boolean, nullable=False, server_default=true()),
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("error", Words),
@@ -144,22 +240,24 @@ call = Table(
     Column("version", Id),
     Column("started_at", Moment),
     Column("ended_at", Moment),
+    Column("response", Id),
     Column("body", Text, nullable=False),
     Index(None, "trace_id", "index"),
     Index(None, "context"),
     Index(None, "agent"),
+    Index(None, "response"),
 )
-"""An edge of the tree: from what the model saw (null: nothing) to what it said."""
+"""An edge of the tree: from what the model saw (null: nothing) to what it said. `response`: what a
+later call names it by, where the server keeps conversations."""
 
-span = Table(
-    "span",
+step = Table(
+    "step",
     metadata,
     Column("trace_id", Id, ForeignKey("trace.id"), primary_key=True),
-    Column("id", Id, primary_key=True),
-    Column("kind", String(16), nullable=False),
-    Column("started_at", Moment),
-    Column("body", Text, nullable=False),
+    Column("part", Integer, primary_key=True),
+    Column("body", Body, nullable=False),
 )
+"""The spans of a trace, some in each part; see `steps`."""
 
 opinion = Table(
     "opinion",

@@ -1,65 +1,166 @@
 """The conversation tree: where a call stands in it, and how its messages are found again."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select
 
+from agentloop.base.records.media import REFERENCE, references, shelve, unshelve
 from agentloop.base.records.message import (
     ROOT,
     Message,
+    Numbers,
     canonical,
     digest,
     node_id,
-    renumber,
     restore,
     verbatim,
 )
 from agentloop.base.store import tables
 
+IDS_IN_A_ROW = 16
+"""So many ids of tool calls are stored together, and shared by all calls that come after."""
 
-class Path(NamedTuple):
-    """A path from the root: its rows for `node` and `message`, and the ids that stood in it."""
 
-    nodes: tuple[dict[str, Any], ...]
-    messages: dict[str, str]
-    """Hash -> body."""
-    ids: tuple[str, ...]
+class Path:
+    """A conversation's way from the root: its nodes, its messages by their hashes, and the ids
+    that stood in it. The same conversation has the same nodes, whatever its tool-call ids."""
+
+    __slots__ = ("_numbers", "bodies", "hashes", "media", "messages", "nodes", "rows", "size")
+
+    def __init__(self, conversation: Iterable[Message] = ()) -> None:
+        self.messages: tuple[Message, ...] = ()
+        self.nodes: list[str] = []
+        self.hashes: list[str] = []
+        self.bodies: list[bytes] = []
+        self.media: list[Mapping[str, str]] = []
+        """For each message: hash and body of what it refers to."""
+        self.rows: list[IdRow] = []
+        """The ids, those that fill whole rows."""
+        self.size = 0
+        """About how many bytes it takes to remember it."""
+        self._numbers = Numbers()
+        self._go(tuple(conversation))
 
     @property
     def leaf(self) -> str:
         """The node of the last message."""
         return self.at(len(self.nodes))
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids that stood in it."""
+        return self._numbers.ids
+
     def at(self, depth: int) -> str:
         """The node of the first `depth` messages; the root when there are none."""
-        return str(self.nodes[depth - 1]["id"]) if depth else ROOT
+        return self.nodes[depth - 1] if depth else ROOT
+
+    def to(self, conversation: tuple[Message, ...]) -> "Path":
+        """The path of `conversation`. What it shares with this one is not walked again."""
+        known = len(self.messages)
+        if known and len(conversation) >= known and _begins(conversation, self.messages):
+            path = Path()
+            for name in ("nodes", "hashes", "bodies", "media", "rows"):
+                setattr(path, name, getattr(self, name).copy())
+            path._numbers = self._numbers.copy()
+            path.size, path.messages = self.size, self.messages
+            path._go(conversation[known:])
+            return path
+        return Path(conversation)
+
+    def said_of_ids(self) -> dict[str, Any]:
+        """What is kept of the ids beside a conversation; `ids_of` reads it back."""
+        rest = self.ids[len(self.rows) * IDS_IN_A_ROW :]
+        said: dict[str, Any] = {"ids": rest} if rest else {}
+        return {**said, "ids_before": self.rows[-1].hash} if self.rows else said
+
+    def _go(self, more: tuple[Message, ...]) -> None:
+        self.messages = (*self.messages, *more)
+        parent = self.leaf
+        for message in more:
+            said, media = shelve(self._numbers.written(message))
+            body = verbatim(said)
+            hash = digest(canonical(said))
+            parent = node_id(parent, hash)
+            self.bodies.append(body)
+            self.hashes.append(hash)
+            self.nodes.append(parent)
+            self.media.append(media)
+            self.size += 2 * len(body) + sum(map(len, media.values())) + 500
+        for start in range(len(self.rows) * IDS_IN_A_ROW, len(self.ids), IDS_IN_A_ROW):
+            if start + IDS_IN_A_ROW <= len(self.ids):
+                self._fill(self.ids[start : start + IDS_IN_A_ROW])
+
+    def _fill(self, ids: list[str]) -> None:
+        before = self.rows[-1].hash if self.rows else ROOT
+        body = verbatim(ids).decode()
+        self.rows.append(IdRow(digest(before.encode(), body.encode()), before, body))
 
 
-def path(conversation: Iterable[Message]) -> Path:
-    """Where `conversation` stands in the tree. The same conversation gives the same nodes,
-    whatever its tool-call ids."""
-    messages, ids = renumber(conversation)
-    nodes: list[dict[str, Any]] = []
-    bodies: dict[str, str] = {}
-    parent = ROOT
-    for depth, message in enumerate(messages, 1):
-        said = message.to_dict()
-        hash = digest(canonical(said))
-        bodies[hash] = verbatim(said).decode()
-        node = node_id(parent, hash)
-        nodes.append(
-            {
-                "id": node,
-                "parent": parent,
-                "message": hash,
-                "role": message.role,
-                "depth": depth,
-            }
-        )
-        parent = node
-    return Path(tuple(nodes), bodies, ids)
+class IdRow(NamedTuple):
+    """Ids of tool calls, and the row that comes before them."""
+
+    hash: str
+    before: str
+    body: str
+
+
+def _begins(conversation: tuple[Message, ...], with_: tuple[Message, ...]) -> bool:
+    return all(map(_same, conversation, with_))
+
+
+def _same(one: Message, other: Message) -> bool:
+    """Whether two messages are one on the wire: to Python, 1 and true are equal."""
+    if one is other:
+        return True
+    if one != other:
+        return False
+    plain = isinstance(one.content, str | None) and not one.__pydantic_extra__
+    plain = plain and not any(
+        c.__pydantic_extra__ or c.function.__pydantic_extra__ for c in one.calls
+    )
+    return plain or canonical(one.to_dict()) == canonical(other.to_dict())
+
+
+REMEMBERED_PATHS = 64
+REMEMBERED_BYTES = 16_000_000
+"""What is remembered of the latest conversations, at most: each call brings its whole context."""
+
+
+class Paths:
+    """Where the latest conversations of the latest traces stand in the tree.
+
+    Safe to use from several threads at once. What it is told must be stored.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[str, dict[str, Path]] = {}
+        self._lock = Lock()
+
+    def of(self, trace_id: str) -> dict[str, Path]:
+        """The paths in a trace, by agent."""
+        with self._lock:
+            return dict(self._paths.get(trace_id, {}))
+
+    def stored(self, paths: Mapping[str, dict[str, Path]]) -> None:
+        """These are in the database."""
+        with self._lock:
+            for trace_id, of_trace in paths.items():
+                before = self._paths.pop(trace_id, {})
+                self._paths[trace_id] = {**before, **of_trace}
+            size = sum(p.size for of_trace in self._paths.values() for p in of_trace.values())
+            while self._paths and (len(self._paths) > REMEMBERED_PATHS or size > REMEMBERED_BYTES):
+                oldest = self._paths.pop(next(iter(self._paths)))
+                size -= sum(path.size for path in oldest.values())
+
+    def forget(self) -> None:
+        """Something that was stored is no longer there."""
+        with self._lock:
+            self._paths.clear()
 
 
 class Tree(Mapping[str, tuple[Message, ...]]):
@@ -92,7 +193,43 @@ def read(connection: Connection, leaves: Iterable[str]) -> Tree:
     rows: list[Row[Any]] = []
     for start in range(0, len(wanted), 5_000):  # databases bound the parameters of a statement
         rows += connection.execute(_UP, {"leaves": wanted[start : start + 5_000]}).all()
-    return Tree({row.id: (row.parent, parsed(row.body)) for row in rows})
+    media = _media(connection, {row.message: row.body for row in rows if REFERENCE in row.body})
+    return Tree({row.id: (row.parent, media.get(row.message) or parsed(row.body)) for row in rows})
+
+
+def _media(connection: Connection, bodies: Mapping[str, str]) -> dict[str, Message]:
+    """The messages of these bodies that refer to media, with these in their place, by hash."""
+    said = {hash: json.loads(body) for hash, body in bodies.items()}
+    wanted = sorted(set().union(*map(references, said.values())))
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), 5_000):
+        asked = select(tables.media).where(tables.media.c.hash.in_(wanted[start : start + 5_000]))
+        found |= {row.hash: row.body for row in connection.execute(asked)}
+    return {h: Message.model_validate(unshelve(whole, found)) for h, whole in said.items()}
+
+
+class Ids:
+    """The ids that stood in some conversations."""
+
+    def __init__(self, rows: Mapping[str, tuple[str, list[str]]]) -> None:
+        self._rows = rows
+
+    def of(self, body: dict[str, Any]) -> tuple[str, ...]:
+        """The ids that a body tells of, taken out of it."""
+        before, parts = body.pop("ids_before", ROOT), [body.pop("ids", [])]
+        while before != ROOT:
+            before, ids = self._rows[before]
+            parts.append(ids)
+        return tuple(id for part in reversed(parts) for id in part)
+
+
+def read_ids(connection: Connection, bodies: Iterable[Mapping[str, Any]]) -> Ids:
+    """All ids that `bodies` tell of."""
+    wanted = sorted({body["ids_before"] for body in bodies if "ids_before" in body})
+    found: list[Row[Any]] = []
+    for start in range(0, len(wanted), 5_000):
+        found += connection.execute(_IDS, {"last": wanted[start : start + 5_000]}).all()
+    return Ids({row.hash: (row.before, json.loads(row.body)) for row in found})
 
 
 def _upwards() -> Any:
@@ -106,12 +243,31 @@ def _upwards() -> Any:
     up = up.union(
         select(above.c.id, above.c.parent, above.c.message).join(up, above.c.id == up.c.parent)
     )
-    return select(up.c.id, up.c.parent, message.c.body).join(
+    return select(up.c.id, up.c.parent, up.c.message, message.c.body).join(
         message, message.c.hash == up.c.message
     )
 
 
 _UP = _upwards()
+
+
+def _backwards() -> Any:
+    numbering = tables.numbering
+    back = (
+        select(numbering.c.hash, numbering.c.before, numbering.c.body)
+        .where(numbering.c.hash.in_(bindparam("last", expanding=True)))
+        .cte("back", recursive=True)
+    )
+    earlier = numbering.alias("earlier")
+    back = back.union(
+        select(earlier.c.hash, earlier.c.before, earlier.c.body).join(
+            back, earlier.c.hash == back.c.before
+        )
+    )
+    return select(back)
+
+
+_IDS = _backwards()
 
 
 @lru_cache(maxsize=1024)

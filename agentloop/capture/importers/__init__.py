@@ -1,7 +1,6 @@
 """Traces of other origin. One file a format, one line in `FORMATS`."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -10,9 +9,23 @@ from agentloop.base.errors import ConfigError, RecordError
 from agentloop.base.records import Judged
 from agentloop.base.records.message import verbatim
 from agentloop.base.store import Storable, Store
-from agentloop.capture.importers.chat import Imported, Problem, read_chat, to_chat
+from agentloop.base.store.seen import Seen, Sight
+from agentloop.capture.importers.atif import read_atif
+from agentloop.capture.importers.chat import read_chat, to_chat
+from agentloop.capture.importers.langfuse import read_langfuse
+from agentloop.capture.importers.openai_trace import read_openai_trace
+from agentloop.capture.importers.otlp import read_openinference, read_otlp
+from agentloop.capture.importers.reading import Imported, Problem
+from agentloop.capture.importers.telling import told
 
-FORMATS = {"chat": read_chat}
+FORMATS: dict[str, Callable[..., Iterator[Imported | Problem]]] = {
+    "atif": read_atif,
+    "chat": read_chat,
+    "langfuse": read_langfuse,
+    "openai-trace": read_openai_trace,
+    "openinference": read_openinference,
+    "otlp": read_otlp,
+}
 """Format -> what reads a file of it."""
 
 BATCH = 100
@@ -23,22 +36,24 @@ def import_file(
     file: Path, store: Store, *, format: str = "auto", agent: str | None = None
 ) -> Iterator[Imported | Problem]:
     """Store the traces of a file, and yield each when it is stored. A second import adds nothing.
+    Memory does not grow with a file of lines, nor with how many traces are in it.
 
     Args:
-        format: a name in `FORMATS`; `auto` looks at the first line.
+        format: a name in `FORMATS`; `auto` looks at what the file begins with.
         agent: the agent of traces that name none; by default the name of the file.
 
     Raises:
         ConfigError: there is no such format.
         RecordError: the file cannot be opened, or its format cannot be told.
     """
-    name = _told(file) if format == "auto" else format
+    name = told(file) if format == "auto" else format
     if name not in FORMATS:
         known = ", ".join(["auto", *sorted(FORMATS)])
         raise ConfigError(f"no format {format!r}; known: {known}")
-    items = _told_apart(FORMATS[name](file, agent=agent))
-    while batch := list(islice(items, BATCH)):
-        yield from _stored(batch, store)
+    with Seen() as seen:
+        items = _told_apart(FORMATS[name](file, agent=agent), seen)
+        while batch := list(islice(items, BATCH)):
+            yield from _stored(batch, store)
 
 
 def export_file(
@@ -67,13 +82,12 @@ def export_file(
     return written
 
 
-def _told_apart(items: Iterable[Imported | Problem]) -> Iterator[Imported | Problem]:
+def _told_apart(items: Iterable[Imported | Problem], seen: Seen) -> Iterator[Imported | Problem]:
     """The items; one that has the id of an earlier one and says something else is a problem, for
     it would take the place of that one."""
-    seen: dict[str, tuple[int, str]] = {}
     for item in items:
         if isinstance(item, Imported):
-            line, content = seen.setdefault(item.trace.id, (item.line, item.content))
+            line, content = seen.first(item.trace.id, Sight(item.line, item.content))
             if content != item.content:
                 why = f"line {line} has the id {item.trace.id!r} too, and says something else"
                 item = Problem(item.line, why)
@@ -100,25 +114,6 @@ def _stored(items: list[Imported | Problem], store: Store) -> list[Imported | Pr
     if records:
         store.put(*records)
     return kept
-
-
-def _told(file: Path) -> str:
-    """The format of a file, by its first line."""
-    try:
-        with file.open("rb") as lines:
-            first = next((line for line in lines if line.strip()), b"")
-    except OSError as error:
-        raise RecordError(f"cannot read {file}: {error.strerror}") from error
-    try:
-        body = json.loads(first)
-    except (ValueError, RecursionError):
-        body = None
-    if isinstance(body, dict) and "messages" in body:
-        return "chat"
-    raise RecordError(
-        f"{file}: cannot tell the format from its first line; name it with --format "
-        f"({', '.join(sorted(FORMATS))})"
-    )
 
 
 __all__ = ["FORMATS", "Imported", "Problem", "export_file", "import_file", "read_chat"]

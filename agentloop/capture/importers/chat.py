@@ -3,16 +3,17 @@
 `messages` (tool calls included), and, all optional: `id`, `agent`, `tools`,
 `parallel_tool_calls`, `task_id`, `user`, `session`, `model`, `started_at`, `outcome`
 `{name: value}`, `reference`, `feedback` `[{thumbs | score | correction | comment, by}]`,
-`metadata`, `tags`. What we export says of feedback also its `id`, its `source` (`person`, `judge`,
-`rule`), when it was given (`at`), and which of the assistant's messages it is about (`call`, from
-0; without it a correction is about the last, and all else about the whole).
+`metadata`, `tags`, `consent` (false: never harvested), `capture` (`metadata`: nothing that was said
+was kept, and `messages` is empty). What we export says of feedback also its `id`, its `source`
+(`person`, `judge`, `rule`), when it was given (`at`), and which of the assistant's messages it is
+about (`call`, from 0; without it a correction is about the last, and all else about the whole).
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -31,27 +32,7 @@ from agentloop.base.records import (
 )
 from agentloop.base.records.message import canonical, digest
 from agentloop.base.records.record import Time, complaint
-
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-"""When a trace began that does not say. Fixed, so that a second import adds nothing."""
-
-
-class Imported(NamedTuple):
-    """One trace, and everything its line says about it."""
-
-    line: int
-    trace: Trace
-    opinions: tuple[Opinion, ...]
-    outcomes: tuple[Outcome, ...]
-    content: str = ""
-    """A hash of all that the line says."""
-
-
-class Problem(NamedTuple):
-    """A line that could not be imported, and why."""
-
-    line: int
-    why: str
+from agentloop.capture.importers.reading import EPOCH, Imported, Problem
 
 
 class _Feedback(Record):
@@ -67,7 +48,7 @@ class _Feedback(Record):
 
 
 class _Line(Record):
-    messages: tuple[Message, ...] = Field(min_length=1)
+    messages: tuple[Message, ...]
     id: str | None = None
     agent: str | None = None
     tools: tuple[Json, ...] = ()
@@ -82,6 +63,14 @@ class _Line(Record):
     feedback: tuple[_Feedback, ...] = ()
     metadata: Json = {}
     tags: dict[str, str | int | float | bool] = {}
+    consent: bool = True
+    capture: Literal["full", "metadata"] = "full"
+
+    @model_validator(mode="after")
+    def _something_was_said(self) -> "_Line":
+        if not self.messages and self.capture == "full":
+            raise ValueError("messages is empty, which is so of capture 'metadata' alone")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -133,7 +122,7 @@ def _imported(line: bytes, number: int, agent: str) -> Imported | Problem:
     except (ValidationError, IndexError) as error:
         why = complaint(error) if isinstance(error, ValidationError) else str(error)
         return Problem(number, f"feedback: {why}")
-    return Imported(number, trace, opinions, tuple(_outcomes(given, trace)), content)
+    return Imported(number, trace, opinions, tuple(_outcomes(given, trace)), content=content)
 
 
 def _trace(given: _Line, id: str, agent: str) -> Trace:
@@ -149,6 +138,8 @@ def _trace(given: _Line, id: str, agent: str) -> Trace:
         task_id=given.task_id,
         tags=given.tags,
         metadata=given.metadata,
+        capture=given.capture,
+        consent=given.consent,
         source="chat",
         started_at=began,
         ended_at=began,
@@ -226,7 +217,8 @@ def to_chat(judged: Judged, *, agents: Sequence[str] | None = None) -> Iterator[
         if agents is None or call.agent in agents:
             last = call is leaves[-1]
             yield _line(judged, call, (*call.path, *(trace.tail if last else ())), last=last)
-    if not leaves and (agents is None or trace.agent in agents) and trace.tail:
+    kept = trace.tail or trace.capture == "metadata"
+    if not leaves and (agents is None or trace.agent in agents) and kept:
         yield _line(judged, None, trace.tail, last=True)
 
 
@@ -250,8 +242,14 @@ def _line(judged: Judged, call: Call | None, said: Sequence[Message], *, last: b
         "feedback": list(_said(judged, call, last=last)),
         "metadata": trace.metadata,
         "tags": trace.tags,
+        "consent": None if trace.consent else False,
+        "capture": None if trace.capture == "full" else trace.capture,
     }
-    return {name: value for name, value in body.items() if value not in (None, {}, [])}
+    return {
+        name: value
+        for name, value in body.items()
+        if value not in (None, {}, []) or name == "messages"
+    }
 
 
 def _said(judged: Judged, call: Call | None, *, last: bool) -> Iterator[Json]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agentloop import __version__
-from agentloop.ui.cli import demo, doctor, learning, local, release, traces, tuning
+from agentloop.ui.cli import demo, doctor, learning, local, release, store, traces, tuning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +44,7 @@ app.command()(traces.rate)
 app.command()(traces.correct)
 app.command()(traces.outcome)
 app.add_typer(traces.feedback, name="feedback")
+app.add_typer(store.store, name="store")
 app.command()(learning.advise)
 app.command()(learning.harvest)
 app.add_typer(learning.data, name="data")

@@ -140,12 +140,13 @@ def _begin_anew(folder: Path) -> None:
 def _show(ending: Any, folder: Path, provider_url: str) -> None:
     out.print()
     table(
-        ("model", "task success", "taste", "tokens", "s", "rows", "trained s", "gate"),
+        ("model", "task success", "taste", "season", "tokens", "s", "rows", "trained s", "gate"),
         [
             (
                 line.name,
                 _rate(line.success),
                 _rate(line.taste),
+                f"{line.season.rate:.2f}" if line.season else None,
                 round(line.tokens),
                 round(line.seconds, 2),
                 line.rows or None,
@@ -156,6 +157,7 @@ def _show(ending: Any, folder: Path, provider_url: str) -> None:
         ],
     )
     out.print("rates with their 95 % intervals; tokens and seconds a conversation", markup=False)
+    out.print("season: task success on new requests in the words that RFT was asked in")
     out.print()
     if ending.verdict is not None:
         out.print(f"trial against the base: {verdict_line(ending.verdict)}")
@@ -185,6 +187,7 @@ def _as_json(ending: Any) -> dict[str, Any]:
                 "version": line.version,
                 "task_success": _figure(line.success),
                 "taste": _figure(line.taste),
+                "season_success": _figure(line.season) if line.season else None,
                 "tokens_per_conversation": round(line.tokens, 1),
                 "seconds_per_conversation": round(line.seconds, 3),
                 "rows": line.rows,

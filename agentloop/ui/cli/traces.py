@@ -9,8 +9,9 @@ import typer
 
 from agentloop.base.errors import NotFound, RecordError
 from agentloop.base.records import Judged
-from agentloop.capture.importers import FORMATS, Problem
+from agentloop.capture.importers import FORMATS, Imported, Problem
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, table
+from agentloop.ui.cli.progress import progress
 
 traces = typer.Typer(no_args_is_help=True, help="Look at what agents did.")
 feedback = typer.Typer(no_args_is_help=True, help="Opinions and outcomes from files.")
@@ -19,8 +20,14 @@ TraceId = Annotated[str, typer.Argument(help="Id of a trace, see `agentloop trac
 Author = Annotated[str, typer.Option("--by", help="Who says so: a user id, a rule's name.")]
 
 
+NOTES = 20
+"""So many remarks of an import are told one by one."""
+
+
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Files, one trace a line.", metavar="FILE…")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files, one or many traces in each.", metavar="FILE…")
+    ],
     format: Annotated[
         str, typer.Option(help=f"One of: auto, {', '.join(sorted(FORMATS))}.")
     ] = "auto",
@@ -30,24 +37,55 @@ def import_(
 ) -> None:
     """Store traces of other origin; a bad line is told and stops nothing.
 
-    Example: agentloop import traces/support.jsonl --agent support
+    What was odd about a trace and how it was taken is a note: a span that came twice, a call of
+    which not all is known (it makes no row).
+
+    Example: agentloop import spans.jsonl --format openai-trace --agent support
     """
-    imported, problems = 0, []
+    told = Told(keep=as_json)
     with opened(store, create=True) as loop:
         for file in files:
-            for item in loop.import_file(file, format=format, agent=agent):
-                if isinstance(item, Problem):
-                    problems.append({"file": str(file), "line": item.line, "why": item.why})
-                    say(f"{file}:{item.line}: {item.why}")
-                else:
-                    imported += 1
+            with progress(file, quiet=as_json) as line:
+                for item in loop.import_file(file, format=format, agent=agent):
+                    line.reach(item.line)
+                    told.take(file, item)
         if as_json:
-            document({"imported": imported, "problems": problems, "store": loop.store.name})
+            said = {"imported": told.imported, "problems": told.problems, "notes": told.notes}
+            document({**said, "store": loop.store.name})
         else:
-            out.print(f"{imported} traces -> {loop.store.name}")
-    if problems:
-        say(f"error: {len(problems)} lines were not imported")
+            out.print(f"{told.imported} traces -> {loop.store.name}")
+            for note in told.notes:
+                say(f"note: {note['file']}: trace {note['trace']}: {note['note']}")
+            if told.more_notes:
+                say(f"note: {told.more_notes} more of these; --json lists them all")
+    if told.refused:
+        say(f"error: {told.refused} lines were not imported")
         raise typer.Exit(1)
+
+
+class Told:
+    """What an import tells. Without `keep` it remembers a few remarks, however many there are."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self.imported = self.refused = self.more_notes = 0
+        self.problems: list[dict[str, Any]] = []
+        self.notes: list[dict[str, Any]] = []
+
+    def take(self, file: Path, item: Imported | Problem) -> None:
+        """Count an item, and tell a problem at once."""
+        if isinstance(item, Problem):
+            say(f"{file}:{item.line}: {item.why}")
+            self.refused += 1
+            if self._keep:
+                self.problems.append({"file": str(file), "line": item.line, "why": item.why})
+            return
+        self.imported += 1
+        for note in item.notes:
+            if self._keep or len(self.notes) < NOTES:
+                self.notes.append({"file": str(file), "trace": item.trace.id, "note": note})
+            else:
+                self.more_notes += 1
 
 
 @traces.command("list")
@@ -95,6 +133,8 @@ def show(trace: TraceId, store: StoreUrl = None, as_json: AsJson = False) -> Non
         "version": one.version,
         "trial": one.trial and f"{one.trial} ({one.arm})",
         "error": one.error,
+        "capture": None if one.capture == "full" else one.capture,
+        "consent": None if one.consent else "no: never learned from",
         "score": judged.score,
         "datasets": ", ".join(learned) or None,
     }

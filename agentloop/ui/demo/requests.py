@@ -329,9 +329,7 @@ class Request:
             return shop.state() == wanted.state() and wanted.lookups() <= shop.lookups()
 
 
-def requests(
-    n: int, *, seed: int, held_out: bool = False, season: int = 1
-) -> list[Request]:
+def requests(n: int, *, seed: int, held_out: bool = False, season: int = 1) -> list[Request]:
     """`n` requests, the same for the same `seed`; every wish comes up equally often.
 
     Args:

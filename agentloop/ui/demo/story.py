@@ -19,7 +19,7 @@ from agentloop.jobs.handle import TuningJob
 from agentloop.loop import AgentLoop
 from agentloop.registry import Gate
 from agentloop.ui.demo import agents, traffic
-from agentloop.ui.demo.requests import requests
+from agentloop.ui.demo.requests import SEASONS, Request, requests
 from agentloop.ui.demo.shop import Shop
 
 CREW = ("support", "billing")
@@ -38,7 +38,9 @@ class Scale:
     third: int = 300
     """Requests that the DPO version answers, each twice."""
     held_out: int = 250
-    """Requests that every version is measured on."""
+    """Requests in words that nobody learned from, which every version is measured on."""
+    season: int = 250
+    """New requests in the words of the last season, which RFT is measured on besides."""
     trial: int = 200
     """New requests of the trial."""
     corrections: int = 12
@@ -57,6 +59,7 @@ FAST = Scale(
     second=60,
     third=120,
     held_out=110,
+    season=80,
     trial=80,
     put_right=45,
     rows={"sft": 150, "dpo": 100, "rft": 150},
@@ -91,6 +94,8 @@ class Line:
     trained: float = 0.0
     """Seconds of training."""
     gate: str = "-"
+    season: Tally | None = None
+    """Success on new requests in the words of the last season, where that was measured."""
     gained: dict[str, tuple[float, Interval]] = field(default_factory=dict)
     """Metric -> difference to the version that was live before, and its 95 % interval."""
 
@@ -178,6 +183,9 @@ class Story:
             self.tell.say(f"no version from {method}: {error}")
             return
         line = await self._measure(method, version)
+        if method == "rft":
+            await self._measure_season(self._line_of(self.live), self.live)
+            await self._measure_season(line, version)
         line.rows, line.trained = len(dataset.rows), trained
         gate = self._gate(method, version, line)
         line.gate = "open" if gate.open else "closed"
@@ -230,14 +238,7 @@ class Story:
     async def _measure(self, name: str, version: Version | None) -> Line:
         """The held-out requests, answered by one version, each measured by rule and by taste."""
         n = self.scale.held_out
-        asked = requests(n, seed=9, held_out=True)
-        served = dict.fromkeys(CREW, version)
-        answers = await self._serve(
-            asked, times=1, label=f"measuring {name}", held_out=True, version=served
-        )
-        for one in answers:
-            self.loop.outcome(one.trace_id, "liked", one.liked)
-        self.loop.flush()
+        answers = await self._judged(requests(n, seed=9, held_out=True), name, version)
         traces = [self.loop.store.trace(one.trace_id) for one in answers]
         times = sorted((t.ended_at - t.started_at).total_seconds() for t in traces if t.ended_at)
         line = Line(
@@ -255,6 +256,36 @@ class Story:
             f"{_rate(line.taste)}, of {n} held-out requests"
         )
         return line
+
+    async def _measure_season(self, line: Line, version: Version | None) -> None:
+        """New requests in the words of the last season: what RFT is for. The gate of a version
+        compares whatever held-out requests both versions answered."""
+        n = self.scale.season
+        answers = await self._judged(requests(n, seed=10, season=SEASONS), line.name, version)
+        line.season = Tally(sum(one.resolved for one in answers), n)
+        self.tell.say(
+            f"{line.name}: task success {_rate(line.season)} of {n} new requests of the season"
+        )
+
+    def _line_of(self, version: Version | None) -> Line:
+        id = version.id if version else None
+        return next(line for line in self.ending.lines if line.version == id)
+
+    async def _judged(
+        self, asked: Sequence[Request], name: str, version: Version | None
+    ) -> list[traffic.Answered]:
+        """Answers to measure with; they are never harvested."""
+        answers = await self._serve(
+            asked,
+            times=1,
+            label=f"measuring {name}",
+            held_out=True,
+            version=dict.fromkeys(CREW, version),
+        )
+        for one in answers:
+            self.loop.outcome(one.trace_id, "liked", one.liked)
+        self.loop.flush()
+        return answers
 
     def _gate(self, method: str, version: Version, line: Line) -> Gate:
         improves, keeps = GATES[method]

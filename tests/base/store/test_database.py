@@ -1,6 +1,7 @@
 """Opening a store, and every way in which that fails: one clear error, and nothing half-done."""
 
 import os
+import random
 import resource
 import sqlite3
 import subprocess
@@ -22,13 +23,28 @@ from agentloop.base.errors import (
     StoreError,
     StoreSchema,
 )
+from agentloop.base.records.message import verbatim
 from agentloop.base.store import Store
+from agentloop.base.store import tables as t
 from agentloop.base.store.database import REVISION
 from agentloop.base.store.migrations import upgrade
 from agentloop.base.store.tables import metadata
-from tests.makers import a_trace, an_opinion, says, system, user
+from tests.makers import (
+    a_correction,
+    a_span,
+    a_trace,
+    an_opinion,
+    an_outcome,
+    asks,
+    at,
+    returns,
+    says,
+    system,
+    user,
+)
 
 ROOT = Path(__file__).parents[3]
+VERSIONS = ROOT / "agentloop/base/store/migrations/versions"
 
 
 def python(code, *arguments, **options):
@@ -57,8 +73,97 @@ def test_the_migrations_make_the_tables_that_the_code_declares(store):
 
 
 def test_the_revision_is_the_newest_migration():
-    versions = ROOT / "agentloop/base/store/migrations/versions"
-    assert max(p.name for p in versions.glob("*.py")).startswith(f"{REVISION}_")
+    assert max(p.name for p in VERSIONS.glob("*.py")).startswith(f"{REVISION}_")
+
+
+LONG = "what a tool returned, at some length; " * 20
+EARLIER = sorted(p.name[:4] for p in VERSIONS.glob("0*.py"))[:-1]
+
+
+WORDS = "\x1a\x00 \ud800 é"
+OLD_TRACE = a_trace(
+    *(system(), user(), asks(id="a"), returns(LONG, id="a"), says(), user("bye")),
+    id=f"t1 {WORDS}",
+    user="u7",
+)
+
+
+def fill(connection, there):
+    """Write into an earlier schema what `there` holds, in the form that releases had then."""
+    hashes = [
+        *(
+            (t.media, "hash"),
+            (t.message, "hash"),
+            (t.node, "id"),
+            (t.node, "parent"),
+            (t.node, "message"),
+        ),
+        *((t.toolset, "hash"), (t.trace, "tail"), (t.opinion, "node")),
+        *((t.call, name) for name in ("context", "output", "toolset")),
+    ]
+    bodies = [(t.message, "body"), (t.toolset, "body")]
+    known = sqlalchemy.inspect(connection)
+    for now in metadata.sorted_tables:
+        if now.name not in known.get_table_names():
+            continue
+        then = sqlalchemy.table(
+            now.name,
+            *(
+                sqlalchemy.column(
+                    c["name"],
+                    sqlalchemy.Text()
+                    if (now, c["name"]) in [*hashes, *bodies]
+                    else now.c[c["name"]].type,
+                )
+                for c in known.get_columns(now.name)
+            ),
+        )
+        for row in there.execute(now.select()).mappings().all():
+            known_then = {column.name: row[column.name] for column in then.columns}
+            connection.execute(then.insert(), known_then)
+    for span in SPANS:
+        body = span.model_dump(exclude={"trace_id", "id", "kind", "started_at"}, exclude_none=True)
+        columns = {"trace_id": span.trace_id, "id": span.id, "kind": span.kind.value}
+        columns |= {"started_at": span.started_at, "body": verbatim(body).decode()}
+        types = {"trace_id": t.Words, "id": t.Words, "started_at": t.Moment}
+        table = sqlalchemy.table(
+            "span", *(sqlalchemy.column(name, types.get(name, sqlalchemy.Text)) for name in columns)
+        )
+        connection.execute(table.insert(), columns)
+
+
+SPANS = [
+    a_span(OLD_TRACE.id, f"s{n} {WORDS}", started_at=at(n) if n else None, data={"output": LONG})
+    for n in range(150)
+]
+
+
+@pytest.mark.parametrize("revision", EARLIER)
+def test_what_an_earlier_release_stored_is_read_after_its_migration(url, tmp_path, revision):
+    said = an_opinion(OLD_TRACE.id), an_outcome(OLD_TRACE.id), a_correction(OLD_TRACE.calls[1])
+    engine = sqlalchemy.create_engine(url)
+    with Store(f"sqlite:///{tmp_path}/now.db") as now:
+        now.put(OLD_TRACE, *said)
+        with now._database.read() as there, engine.begin() as connection:
+            upgrade(connection, revision)
+            fill(connection, there)
+        now.put(*SPANS)
+        expected = now.judged(OLD_TRACE.id)
+    engine.dispose()
+    with Store(url, create=False) as store:
+        assert list(store.verify()) == []
+        assert store.judged(OLD_TRACE.id) == expected
+        assert len(expected.trace.spans) == 150
+        assert store.trace(OLD_TRACE.id).consent is True
+        before = store.stats().tables
+        store.put(OLD_TRACE, *SPANS, *said)
+        after = store.stats().tables
+        assert {n: s.rows for n, s in before.items()} == {n: s.rows for n, s in after.items()}
+        assert after["step"].content < before["step"].content, "what tools said is not twice"
+        assert store.judged(OLD_TRACE.id) == expected
+        store.put(a_trace(user(), says(), id="t2", consent=False))
+        assert store.trace("t2").consent is False
+        assert list(store.verify()) == []
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(url):
@@ -316,7 +421,8 @@ def test_a_store_without_permission_is_one_clear_error(tmp_path):
 
 
 def big(n):
-    return a_trace(system("s" * 100_000), user(f"{n}" * 1000), says(), id=f"t{n}")
+    noise = random.Random(0).randbytes(50_000).hex()  # no compression makes it small
+    return a_trace(system(noise), user(f"{n}" * 1000), says(), id=f"t{n}")
 
 
 def test_a_full_database_takes_nothing_of_what_does_not_fit(tmp_path):

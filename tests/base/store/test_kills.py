@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from agentloop.base.store import Store, recover
-from agentloop.base.store.tree import path
+from agentloop.base.store.tables import node
+from agentloop.base.store.tree import Path as Way
 
 ROOT = Path(__file__).parents[3]
 
@@ -170,11 +172,11 @@ def test_every_node_of_the_tree_is_where_its_message_puts_it(url, spill):
     safe(url, spill, 5)
     with Store(url, create=False) as store:
         with store._database.read() as connection:
-            stored = set(connection.exec_driver_sql("SELECT id FROM node").scalars())
+            stored = set(connection.scalars(select(node.c.id)))
         derived = {
-            node["id"]
+            id
             for judged in store.all_judged()
             for call in judged.trace.calls
-            for node in path(call.path).nodes
+            for id in Way(call.path).nodes
         }
     assert stored == derived

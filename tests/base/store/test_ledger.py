@@ -1,10 +1,14 @@
 """The ledger: what was made, from what, and what is live."""
 
+import threading
+from typing import Any, cast
+
 import pytest
 
 from agentloop.base.errors import NotFound
 from agentloop.base.records import AliasMove, Dataset, Refusal, Refused, Row, State
 from agentloop.base.store import Live, Store
+from agentloop.base.store import live as lives
 from agentloop.base.store.live import NEWS_SECONDS
 from tests.makers import a_job, a_row, a_trial, a_version, at, says, user
 
@@ -183,6 +187,77 @@ def test_while_the_database_is_gone_what_was_known_goes_on(tmp_path, clock, capl
         store.ledger.move(move("support", None))
         clock.seconds += NEWS_SECONDS
         assert live.now().aliases == {"support": None}
+
+
+class Stuck:
+    """A ledger that does not answer before the gate is open."""
+
+    def __init__(self, ledger):
+        self.ledger = ledger
+        self.gate = threading.Event()
+        self.asked = 0
+
+    def aliases(self):
+        self.asked += 1
+        found = self.ledger.aliases()
+        assert self.gate.wait(30)
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self.ledger, name)
+
+
+def test_no_run_waits_for_a_database_that_does_not_answer(store, clock):
+    store.ledger.move(move("support", None))
+    ledger = Stuck(store.ledger)
+    live = Live(ledger, clock=clock, patience=0.01)
+    for _ in range(5):
+        assert live.now().aliases == {}, "it returns, though nothing answers"
+        clock.seconds += NEWS_SECONDS
+    assert ledger.asked == 1, "and nobody asks again meanwhile"
+    ledger.gate.set()
+    live._looking.join(10)
+    assert live.now().aliases == {"support": None}
+    live.close()
+
+
+def test_an_answer_that_comes_late_does_not_undo_what_was_learned_since(store, clock):
+    ledger = Stuck(store.ledger)
+    live = Live(ledger, clock=clock, patience=0.01).now()
+    late = live._looking
+    live._ledger = store.ledger
+    store.ledger.move(move("support", None))
+    live.forget()
+    live.now()
+    live._looking.join(10)
+    assert live.aliases == {"support": None}
+    ledger.gate.set()
+    late.join(10)
+    assert live.aliases == {"support": None}
+
+
+def test_one_warning_says_that_the_database_cannot_be_asked(store, clock, caplog):
+    live = Live(store.ledger, clock=clock)
+    healthy: Any = live._ledger
+    live._ledger = cast("Any", None)
+    for _ in range(3):
+        live.now()
+        clock.seconds += NEWS_SECONDS
+    assert caplog.text.count("not known anew") == 1
+    live._ledger = healthy
+    store.ledger.move(move("support", None))
+    assert live.now().aliases == {"support": None}
+
+
+def test_a_process_remembers_so_many_versions_and_no_more(store, monkeypatch):
+    monkeypatch.setattr(lives, "KNOWN", 3)
+    live = Live(store.ledger)
+    for n in range(6):
+        store.ledger.put_version(a_version(f"v{n}"))
+        live.version(f"v{n}")
+        live.version("v0")
+    assert [*live._versions] == ["v4", "v5", "v0"]
+    assert live.version("v1") == a_version("v1")
 
 
 def test_a_version_that_nobody_knows_is_not_found(store, clock):

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from agentloop.base.errors import StoreBusy, StoreError
-from agentloop.base.store import Store, Writer
+from agentloop.base.store import Store, Writer, recover
 from agentloop.base.store import journal as journals
+from agentloop.base.store import writer as writers
 from agentloop.base.store.journal import Journal
 from tests.base.texts import ODD
 from tests.makers import (
@@ -265,6 +266,7 @@ def test_the_next_writer_on_the_folder_stores_what_the_last_one_could_not(moody,
     assert len(files(spill)) == 1
     moody.mood = None
     second = Writer(moody, spill=spill)
+    second.flush()
     assert ids(store) == {"t1"}
     assert store.judged("t1").outcomes[0].reference == {"a": [None]}
     assert files(spill) == []
@@ -292,39 +294,180 @@ def test_the_file_of_a_living_writer_is_left_alone(writer, moody, spill, store):
     assert ids(store) == set()
 
 
-def test_a_full_queue_makes_the_caller_wait_once_and_then_goes_to_the_file(
-    moody, spill, store, monkeypatch
-):
+def test_a_full_queue_makes_nobody_wait_and_goes_to_the_file(moody, spill, store, monkeypatch):
     waits = []
     gate = threading.Event()
-    writer = Writer(moody, spill=spill, capacity=3, patience=0.01)
-    real = writer._queue.put
+    writer = Writer(moody, spill=spill, capacity=10)
+    real = writer._spare.put
 
-    def put(item, **options):
-        waits.append(options.get("timeout"))
-        real(item, **options)
+    def put(item, weight, timeout=0.0):
+        waits.append(timeout)
+        return real(item, weight, timeout=timeout)
 
-    monkeypatch.setattr(writer._queue, "put", put)
+    monkeypatch.setattr(writer._spare, "put", put)
     began = threading.Event()
     writer.submit(until(gate, began))
     assert began.wait(10)
-    for n in range(8):
+    for n in range(18):
         writer.submit(bare(f"t{n}"))
-    assert waits == [0.01] * 5 + [0.0] * 4
+    assert waits == [0.0] * 8
+    writer._spare.push(mark := writers.Mark(threading.Event()))
+    assert mark.done.wait(10), "though the store is busy"
+    assert len(files(spill)) == 1
     gate.set()
     writer.flush()
-    assert ids(store) == {f"t{n}" for n in range(8)}
+    assert ids(store) == {f"t{n}" for n in range(18)}
     assert files(spill) == []
     writer.close()
+
+
+def test_who_waits_uses_up_the_patience_of_all(moody, spill, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(writers, "monotonic", lambda: clock[0])
+    writer = Writer(moody, spill=spill, patience=1.0)
+    waits = []
+
+    def put(item, weight, timeout=0.0):
+        """A line that has room after three eighths of a second."""
+        waits.append(timeout)
+        clock[0] += min(timeout, 0.375)
+        return timeout >= 0.375
+
+    monkeypatch.setattr(writer._queue, "put", lambda *_: False)
+    monkeypatch.setattr(writer._spare, "put", put)
+    took = []
+    for _ in range(5):
+        began = clock[0]
+        writer.submit(bare("t1"))
+        took.append(clock[0] - began)
+    assert sum(took) == 1.0 == writers.PATIENCE * 4
+    assert waits == [0.0, 1.0, 0.0, 0.625, 0.0, 0.25, 0.0, 0.0]
+    clock[0] += writers.PERIOD_SECONDS
+    writer.submit(bare("t1"))
+    assert waits[8:] == [0.0, 1.0]
+    monkeypatch.undo()
+    writer.close()
+
+
+@pytest.fixture
+def stuck(moody, spill, monkeypatch):
+    """A writer whose store and whose disk do not answer, until the gate is open."""
+    gate, began = threading.Event(), threading.Event()
+    put, append = moody.put, Journal.append
+
+    def waits(*records):
+        began.set()
+        assert gate.wait(30)
+        put(*records)
+
+    def waits_too(self, records):
+        assert gate.wait(30)
+        return append(self, records)
+
+    moody.put = waits
+    monkeypatch.setattr(Journal, "append", waits_too)
+    writer = Writer(moody, spill=spill, capacity=10, room=100_000, patience=0.01)
+    writer.submit(bare("first"))
+    assert began.wait(10)
+    yield writer, gate
+    gate.set()
+    writer.close()
+
+
+def test_nobody_waits_for_a_store_and_a_disk_that_do_not_answer(stuck, store, caplog):
+    """Memory is bounded: what is beyond it is lost, with one loud line and not in silence."""
+    writer, gate = stuck
+    for n in range(1000):
+        writer.submit(bare(f"t{n}"))  # returns, though nothing answers
+    assert len(writer._queue) <= 10
+    assert len(writer._spare) <= 10
+    assert caplog.text.count("records are lost") == 1
+    gate.set()
+    with pytest.raises(StoreError, match=r"(\d+) records are lost") as raised:
+        writer.flush(30)
+    writer.flush(30)
+    assert len(ids(store)) + int(str(raised.value).split()[0]) == 1001
+    assert len(ids(store)) >= 20, "all that there was room for is stored"
+
+
+def test_large_work_is_bounded_by_its_weight(stuck, store):
+    writer, gate = stuck
+    for n in range(6):
+        writer.submit(bare(f"t{n}"), weight=60_000)
+    assert (len(writer._queue), len(writer._spare)) == (1, 1)
+    gate.set()
+
+
+def test_a_batch_is_bounded_by_the_weight_of_its_work(moody, spill, monkeypatch):
+    monkeypatch.setattr(journals, "BATCH_BYTES", 1000)
+    gate, began = threading.Event(), threading.Event()
+    writer = Writer(moody, spill=spill)
+    writer.submit(until(gate, began))
+    assert began.wait(10)
+    for n in range(8):
+        writer.submit(bare(f"t{n}"), weight=500)
+    gate.set()
+    writer.close()
+    assert [len(batch) for batch in moody.batches] == [2, 2, 2, 2]
+
+
+def test_a_store_that_never_answers_is_left_when_the_process_ends(moody, spill, store):
+    gate, began = threading.Event(), threading.Event()
+    put = moody.put
+
+    def waits(*records):
+        began.set()
+        assert gate.wait(30)
+        put(*records)
+
+    moody.put = waits
+    writer = Writer(moody, spill=spill)
+    writer.submit(bare("t0"))
+    assert began.wait(10)
+    for n in range(1, 5):
+        writer.submit(bare(f"t{n}"))
+    writer.close(timeout=0.05)
+    assert ids(store) == set()
+    recover(store, spill)
+    assert ids(store) == {f"t{n}" for n in range(5)}
+    gate.set()
+    writer._thread.join(10)
+    assert ids(store) == {f"t{n}" for n in range(5)}
+
+
+def test_a_file_that_somebody_removes_is_still_stored(writer, moody, spill, store):
+    moody.mood = StoreError("gone")
+    writer.submit(bare("t1"))
+    with pytest.raises(StoreError):
+        writer.flush()
+    for path in files(spill):
+        path.unlink()
+    writer.submit(bare("t2"))
+    with pytest.raises(StoreError):
+        writer.flush()
+    assert len(files(spill)) == 1, "what comes next is on disk again"
+    moody.mood = None
+    writer.flush()
+    assert ids(store) == {"t1", "t2"}
+
+
+def test_a_large_journal_is_stored_a_piece_at_a_time(moody, spill, monkeypatch):
+    monkeypatch.setattr(journals, "BATCH_BYTES", 10_000)
+    journal = Journal(spill)
+    journal.append(a_trace(id=f"t{n}", calls=(), metadata={"a": "x" * 4_000}) for n in range(20))
+    journal.close()
+    recover(moody, spill)
+    assert [len(batch) for batch in moody.batches] == [3, 3, 3, 3, 3, 3, 2]
 
 
 def test_what_overflows_into_the_file_finds_its_trace_that_waits_in_the_queue(
     moody, spill, store, caplog
 ):
     gate, began = threading.Event(), threading.Event()
-    writer = Writer(moody, spill=spill, capacity=1, patience=0.0)
+    writer = Writer(moody, spill=spill, capacity=2, patience=5.0)
     writer.submit(until(gate, began))
     assert began.wait(10)
+    writer.submit(bare("t0"))
     writer.submit(bare("t1"))  # fills the queue
     writer.submit(a_call(user(), says(), trace="t1"))
     writer.submit(a_span("t1"))
@@ -508,6 +651,37 @@ def test_a_file_is_never_found_unlocked_while_its_writer_lives(spill, monkeypatc
     assert seen == []
     journal.close()
     assert [path for path, _ in journals.orphans(spill)] == files(spill)
+
+
+def test_a_draft_that_a_killed_writer_left_is_swept_away_and_no_other(spill, store, monkeypatch):
+    spill.mkdir()
+    (spill / ".spill-1-left.journal").touch()
+    journal = Journal(spill)
+    rename = Path.rename
+
+    def in_between(self, to):
+        recover(store, spill)
+        rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", in_between)
+    path = journal.append([bare("t1")])
+    assert [*spill.iterdir()] == [path]
+    journal.close()
+
+
+def test_a_draft_that_is_swept_away_too_early_is_made_anew(spill, monkeypatch):
+    lock, early = journals._lock, iter([True])
+
+    def slowly(file):
+        if next(early, False):
+            journals.sweep(spill)
+        return lock(file)
+
+    monkeypatch.setattr(journals, "_lock", slowly)
+    journal = Journal(spill)
+    path = journal.append([bare("t1")])
+    assert [*spill.iterdir()] == [path]
+    journal.close()
 
 
 def test_two_that_recover_one_folder_do_not_meet(spill):
