@@ -270,7 +270,13 @@ def _backwards() -> Any:
 _IDS = _backwards()
 
 
-@lru_cache(maxsize=1024)
+SHORT = 16_384
+"""Characters of a body that is remembered; so many are at most 16 million."""
+
+
 def parsed(body: str) -> Message:
     """The message of a stored body. Messages are frozen, so equal ones may be one object."""
-    return Message.of_json(body)
+    return _remembered(body) if len(body) <= SHORT else Message.of_json(body)
+
+
+_remembered = lru_cache(maxsize=1024)(Message.of_json)
