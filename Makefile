@@ -27,7 +27,7 @@ clean:
 # Torch first, as the constraints have it: what comes after would bring several GB of CUDA along.
 $(VENV)/local: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentloop needs Python 3.11 or newer; name one with PYTHON=")'
-	@echo "installing agentloop and the local provider into $(VENV) (about 2 GB, some minutes)"
+	@echo "installing agentloop and the local provider into $(VENV) (2 GB, 5 where PyTorch brings CUDA along; some minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) -c constraints.txt torch
 	@$(PIP) -c constraints.txt -e '.[local]'
