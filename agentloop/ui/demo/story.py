@@ -36,7 +36,7 @@ class Scale:
     """Requests that the SFT version answers, each `again` times."""
     again: int = 3
     third: int = 300
-    """Requests that the DPO version answers, each twice."""
+    """Requests that the DPO version answers."""
     held_out: int = 250
     """Requests in words that nobody learned from, which every version is measured on."""
     season: int = 250
@@ -168,7 +168,7 @@ class Story:
             # Taste is for those who were helped: a right call beside a wrong one is for RFT.
             where += " and outcome.resolved == true"
         elif method == "rft":
-            where = await self._later_traffic(3, self.scale.third, 2)
+            where = await self._later_traffic(3, self.scale.third, 1)
         try:
             dataset = self.loop.harvest(
                 method,
@@ -205,7 +205,8 @@ class Story:
         thumbs = traffic.press_thumbs(self.loop, answers)
         resolved = sum(one.resolved for one in answers)
         self.tell.say(
-            f"each of {n} customers, half of them in new words, asked {again} times: "
+            f"{n} customers, half of them in new words, "
+            f"{f'each asked {again} times' if again > 1 else 'asked'}: "
             f"{resolved} of {len(answers)} were helped; {thumbs} thumbs"
         )
         return f"version == {self.live.id if self.live else None!r}"
