@@ -1,6 +1,7 @@
 """Whatever becomes of the store: no run fails for it, none waits for it, nothing is lost."""
 
 import asyncio
+import random
 import sqlite3
 import threading
 from contextlib import contextmanager
@@ -26,10 +27,14 @@ def loop(tmp_path):
         patient.close()
 
 
+LONG = random.Random(0).randbytes(50_000).hex()
+"""What no compression makes short."""
+
+
 def ask(loop, n=0):
     config = RunConfig(model=ScriptedModel([[assistant_message(f"answer {n}")]]))
     # What it says is too much for the room that is left in a database that is full.
-    return loop.run(Agent("support"), f"question {n} " + "x" * 50_000, run_config=config)
+    return loop.run(Agent("support"), f"question {n} {LONG}", run_config=config)
 
 
 @contextmanager
