@@ -5,6 +5,7 @@ import asyncio
 import agents
 import pytest
 from agents import RunConfig, Runner, function_tool
+from agents.models import _openai_shared
 from agents.testing import ScriptedModel, assistant_message
 
 from tests.capture.asking import provider, the_same
@@ -62,7 +63,7 @@ def test_a_run_with_a_configuration_of_its_own_within_another(listening, serve, 
         assert [call.output.text for call in found["expert"].calls] == ["4"]
 
 
-def test_a_stream_within_a_tool_is_part_of_the_run(listening, serve):
+def test_a_stream_within_a_tool_is_part_of_the_run(listening, serve, monkeypatch):
     server = serve(calls(("ask", "{}", "c1")), text("4"), text("four"))
 
     @function_tool
@@ -73,8 +74,9 @@ def test_a_stream_within_a_tool_is_part_of_the_run(listening, serve):
             pass
         return str(result.final_output)
 
-    agents.set_default_openai_api("chat_completions")
-    agents.set_default_openai_client(provider(server)._client, use_for_tracing=False)
+    # As `set_default_openai_api` and `set_default_openai_client` do, until the test is over.
+    monkeypatch.setattr(_openai_shared, "_use_responses_by_default", False)
+    monkeypatch.setattr(_openai_shared, "_default_openai_client", provider(server)._client)
     assert plain(server, an_agent(name="main", tools=[ask])).final_output == "four"
     (trace,) = stored(listening)
     assert [call.agent for call in trace.calls] == ["main", "expert", "main"]

@@ -28,7 +28,7 @@ LEARNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
             "remind me what {o} is",
             "what have i got in order {o}?",
             "show me order {o}",
-            "tell me about {o}",
+            "read out order {o} to me",
         ),
     ),
     "track_parcel": (
