@@ -63,6 +63,7 @@ FAST = Scale(
     trial=80,
     put_right=45,
     rows={"sft": 150, "dpo": 100, "rft": 150},
+    hyperparameters={"sft": {"n_epochs": 6}, "dpo": {}, "rft": {"n_epochs": 1}},
 )
 
 
