@@ -185,9 +185,9 @@ def test_a_source_that_is_no_python_is_refused(source, sentence):
     ["sample, item", "sample, item=None", "sample, /, item", "*args", "s, i, more=3, *, x=1, **k"],
 )
 def test_a_source_that_can_be_called_with_two_is_taken(signature):
-    graders.compile(
-        {"type": "python", "source": f"def grade({signature}) -> float:\n    return 1"}
-    ).close()
+    spec = {"type": "python", "source": f"def grade({signature}) -> float:\n    return 1"}
+    with graders.compile(spec) as grader:
+        assert grader.grade("x", {}).reward == 1
 
 
 def test_a_source_may_have_256_kilobytes_and_not_one_more():
@@ -205,9 +205,9 @@ def test_a_source_is_read_and_not_run(tmp_path):
 
 
 def test_a_warning_about_a_source_is_no_refusal():
-    graders.compile(
-        {"type": "python", "source": "def grade(sample, item): return '\\d' is 1"}
-    ).close()
+    spec = {"type": "python", "source": "def grade(sample, item): return '\\d' is 1"}
+    with graders.compile(spec) as grader:
+        assert grader.spec["source"] == spec["source"]
 
 
 def test_fields_that_evals_add_are_kept():

@@ -30,7 +30,9 @@ MARK = ".agentloop-demo"
 
 
 def demo(
-    fast: Annotated[bool, typer.Option("--fast", help="Less of everything; 3 minutes.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Less of everything; some 5 minutes.")
+    ] = False,
     folder: Annotated[
         Path, typer.Option("--out", help="Where store, rows and models go; begun anew.")
     ] = Path("traces/demo"),

@@ -250,9 +250,12 @@ def test_tables_of_something_else_are_refused_and_left_alone(url, statements):
 
 
 def test_a_table_that_is_not_in_our_way_stays_where_it_is(url):
-    execute(url, "CREATE TABLE invoice (id INTEGER)")
+    execute(url, "CREATE TABLE invoice (id INTEGER)", "INSERT INTO invoice VALUES (7)")
     with Store(url) as store:
         store.put(a_trace(user(), says()))
+        assert store.count() == 1
+        with store._database.read() as connection:
+            assert connection.exec_driver_sql("SELECT id FROM invoice").scalars().all() == [7]
 
 
 # ---------------------------------------------------------------------- nothing is there

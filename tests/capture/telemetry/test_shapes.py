@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -102,7 +103,6 @@ def test_a_tool_comes_back_as_it_was(schema):
     ids=["input", "output", "tools"],
 )
 def test_what_is_told_is_valid_by_the_conventions_own_schemas(file, told):
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(real("otel-semconv", file).read_text())
     schema = json.loads(
         json.dumps(schema).replace("http://json-schema.org/draft-07/schema#", "#/x")
