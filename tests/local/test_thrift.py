@@ -55,10 +55,10 @@ def make(request):
     return made
 
 
-@pytest.mark.parametrize("branches", [512, 4])
+@pytest.mark.parametrize("spare", [4096, 0])
 @pytest.mark.parametrize("left", [True, False])
-def test_figures_and_gradients_are_the_same(make, left, branches, monkeypatch):
-    monkeypatch.setattr("agentloop.local.training.thrift._BRANCHES", branches)
+def test_figures_and_gradients_are_the_same(make, left, spare, monkeypatch):
+    monkeypatch.setattr("agentloop.local.training.branches._SPARE", spare)
     plain, shared = make(), make()
     save_tokens(shared)
     batch = rows(left)

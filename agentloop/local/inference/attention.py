@@ -35,7 +35,7 @@ class Attention(NamedTuple):
                 f"models with layers of type {', '.join(sorted(strange))} are not supported yet; "
                 "take one whose layers are full or sliding attention"
             )
-        eager = config._attn_implementation == "eager"
+        eager = str(config._attn_implementation).endswith("eager")
         return cls(kinds, window, model.dtype if eager else None)
 
     def masks(

@@ -73,6 +73,8 @@ def _train(task: Task, grader: Grader) -> None:
         callbacks=[progress, Trials(progress, rollouts, valid, numbers, seed=task.job.seed)],
     )
     save_tokens(trainer.model)
+    if trainer.ref_model is not None:  # there is one where all weights are trained and `kl` is set
+        save_tokens(trainer.ref_model)
     trainer.train()
     task.report.done(
         model=task.tuned_name,

@@ -1,24 +1,22 @@
 """The same figures and gradients as TRL's, from fewer tokens.
 
-Two savings. The answers to one prompt, and the two sides of a pair, are rows that begin alike, and
-TRL computes the prompt once for each: here they become one row with a branch for each answer, in
-which an answer sees the prompt and itself. And the next token is only predicted where it is
-learned, which TRL does on GPUs alone.
+Two savings. The rows of a batch begin alike: one agent's system prompt and tools, one prompt's
+answers, the two sides of a pair. TRL computes every beginning once for each row; here the rows
+become a tree, see `branches`. And the next token is only predicted where it is learned, which TRL
+does on GPUs alone.
 """
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from agentloop.local.inference.attention import Attention
+from agentloop.local.training.branches import IGNORED, Plan, grow, prepare
 
-IGNORED = -100
-
-_BRANCHES = 512
-"""Tokens of branches that one row has at least room for."""
+_WORTH = 0.9
+"""Share of a batch's tokens, padding included, that a tree has at most to be worth it."""
 
 _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 """What TRL's fused head says of each token."""
@@ -29,6 +27,7 @@ def save_tokens(model: Any) -> None:
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner = model.forward
     attention = Attention.of(model)
+    branching = prepare(model)
     wanted: list[torch.Tensor] = []
 
     def only_wanted(_module: Any, _given: Any, outputs: Any) -> Any:
@@ -38,24 +37,35 @@ def save_tokens(model: Any) -> None:
 
     model.base_model.register_forward_hook(only_wanted)
 
-    @functools.wraps(inner)
-    def forward(*args: Any, **given: Any) -> Any:
-        plain = not given.get("fused_lm_head") or given.get("labels") is None
-        if args or plain or not (given["labels"][:, 1:] != IGNORED).any():
-            return inner(*args, **given)
-        work = _shared(given, attention) or _whole(given)
+    def computed(given: dict[str, Any], work: _Work) -> Any:
         learned = work.labels != IGNORED
         wanted.append(learned)
         try:
-            outputs = inner(
+            return inner(
                 **{**given, **work.inputs, "labels": None}, shift_labels=work.labels[learned][None]
             )
         finally:
             wanted.pop()
+
+    @functools.wraps(inner)
+    def forward(*args: Any, **given: Any) -> Any:
+        nonlocal branching
+        plain = not given.get("fused_lm_head") or given.get("labels") is None
+        if args or plain or not (given["labels"][:, 1:] != IGNORED).any():
+            return inner(*args, **given)
+        work = (_tree(given, attention) if branching else None) or _whole(given)
+        outputs = computed(given, work)
+        if work.plan is not None and not work.plan.used:
+            branching = False  # its layers are not told
+            work = _whole(given)
+            outputs = computed(given, work)
         for name in _PER_TOKEN:
             if (value := getattr(outputs, name)) is not None:
                 setattr(outputs, name, work.spread(value[0]))
         outputs.label_mask = given["labels"][:, 1:] != IGNORED
+        items = given.get("num_items_in_batch")
+        count = outputs.label_mask.sum() if items is None else items
+        outputs.loss = -outputs.log_probs.sum() / count
         return outputs
 
     model.forward = forward
@@ -71,10 +81,15 @@ class _Work:
     shape: tuple[int, int]
     """Of the figures that TRL expects: rows, and tokens less one."""
     targets: torch.Tensor
-    """Where in them, counted flat, the figure of each learned token belongs."""
+    """Where in them, counted flat, the figures of learned tokens belong."""
+    sources: torch.Tensor | None = None
+    """Which learned token of the input each of these is; None: each one once, in their order."""
+    plan: Plan | None = None
 
     def spread(self, value: torch.Tensor) -> torch.Tensor:
         """The figures of the learned tokens, in their order, where TRL looks for them."""
+        if self.sources is not None:
+            value = value[self.sources]
         flat = value.new_zeros(self.shape[0] * self.shape[1])
         return flat.index_put((self.targets,), value).reshape(self.shape)
 
@@ -88,80 +103,33 @@ def _whole(given: dict[str, Any]) -> _Work:
     return _Work({}, torch.cat([labels_BT[:, 1:], last_B1], 1), (rows, tokens - 1), targets)
 
 
-def _shared(given: dict[str, Any], attention: Attention) -> _Work | None:
-    """The rows with beginnings that several have as one row each; None when all differ."""
-    ids_BT, mask_BT = given.get("input_ids"), given.get("attention_mask")
+def _tree(given: dict[str, Any], attention: Attention) -> _Work | None:
+    """The rows as a tree; None when that is hardly smaller."""
+    ids_BT, mask_BT, labels_BT = given.get("input_ids"), given.get("attention_mask"), given["labels"]
     if ids_BT is None or mask_BT is None or mask_BT.dim() != 2:
         return None
-    groups: dict[tuple[int, ...], list[_Branch]] = {}
-    tensors = (ids_BT.tolist(), mask_BT.tolist(), given["labels"].tolist())
-    for row, (ids, mask, labels) in enumerate(zip(*tensors, strict=True)):
-        columns = [n for n, real in enumerate(mask) if real]
-        learned = next((k for k, n in enumerate(columns) if labels[n] != IGNORED), 0)
-        if not learned:  # nothing is learned, or the very first token is
-            return None
-        begins = tuple(ids[n] for n in columns[:learned])
-        branch = _Branch(row, columns[learned:], ids, labels)
-        groups.setdefault(begins, []).append(branch)
-    if len(groups) == len(tensors[0]):
+    device = ids_BT.device
+    rows, width = labels_BT.shape
+    tree = grow(ids_BT.tolist(), mask_BT.tolist(), labels_BT.tolist())
+    # A row may begin, after its padding, with a token to learn: the tree has nothing before it.
+    whole = len(tree.learned) == int((labels_BT[:, 1:] != IGNORED).sum())
+    if not whole or len(tree.ids) > _WORTH * rows * width:
         return None
-    return _grown(groups, ids_BT, attention)
-
-
-@dataclass
-class _Branch:
-    """What one row has beyond its beginning."""
-
-    row: int
-    columns: Sequence[int]
-    ids: Sequence[int]
-    labels: Sequence[int]
-
-
-def _grown(
-    groups: dict[tuple[int, ...], list[_Branch]], like_BT: torch.Tensor, attention: Attention
-) -> _Work:
-    """One row for each group: what is shared is branch 0, padding is branch -1."""
-    rows, columns = like_BT.shape[0], like_BT.shape[1] - 1
-    trees: list[list[tuple[int, int, int, int]]] = []
-    targets: list[int] = []
-    for begins, members in groups.items():
-        last = len(begins) - 1
-        # Its last token begins every branch: what follows it differs.
-        trunk = [(token, IGNORED, place, 0) for place, token in enumerate(begins[:-1])]
-        tree = list(trunk)
-        for number, branch in enumerate(members, 1):
-            if len(tree) > len(trunk) and len(tree) + len(branch.columns) > _longest(trunk):
-                trees.append(tree)
-                tree = list(trunk)
-            before = begins[-1]
-            for place, column in enumerate(branch.columns, last):
-                label = branch.labels[column]
-                if label != IGNORED:
-                    targets.append(branch.row * columns + column - 1)
-                tree.append((before, label, place, number))
-                before = branch.ids[column]
-        trees.append(tree)
-    length = max(len(tree) for tree in trees)
-    padded = [tree + [(0, IGNORED, 0, -1)] * (length - len(tree)) for tree in trees]
-    made = torch.tensor(padded, device=like_BT.device).unbind(-1)
-    ids, labels, places, branches = (field.contiguous() for field in made)
-    inputs = {
-        "input_ids": ids,
-        "position_ids": places,
-        "attention_mask": _masks(attention, places, branches),
-    }
-    return _Work(inputs, labels, (rows, columns), torch.tensor(targets, device=like_BT.device))
-
-
-def _longest(trunk: Sequence[Any]) -> int:
-    """Attention grows with the square of a row, so what is shared is repeated for many branches."""
-    return len(trunk) + max(len(trunk), _BRANCHES)
-
-
-def _masks(attention: Attention, places_GL: torch.Tensor, branches_GL: torch.Tensor) -> Any:
-    """A token sees what is shared and what is before it in its own branch."""
-    order = torch.arange(places_GL.shape[1], device=places_GL.device)
-    asking, asked = branches_GL[:, :, None], branches_GL[:, None, :]
-    seen_GLS = (order[None, :] <= order[:, None]) & ((asked == 0) | (asked == asking))
-    return attention.masks(seen_GLS, places_GL[:, :, None] - places_GL[:, None, :])
+    order = {place: n for n, place in enumerate(sorted({at for _, _, at in tree.learned}))}
+    plan = Plan(tree, attention, device)
+    return _Work(
+        inputs={
+            "input_ids": torch.tensor([tree.ids], device=device),
+            "position_ids": torch.tensor([tree.places], device=device),
+            # Prepared already, as far as transformers is concerned; the plan knows better.
+            "attention_mask": torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device),
+            "branches": plan,
+        },
+        labels=torch.tensor([tree.labels], device=device),
+        shape=(rows, width - 1),
+        targets=torch.tensor(
+            [row * (width - 1) + column - 1 for row, column, _ in tree.learned], device=device
+        ),
+        sources=torch.tensor([order[at] for _, _, at in tree.learned], device=device),
+        plan=plan,
+    )
