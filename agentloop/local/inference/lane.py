@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 
 from agentloop.local.disk.models import Model
 from agentloop.local.inference import weights
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 
 PREFIXES = 128 << 20
 """Bytes of prompts kept for each model, see `prefixes`."""
+
+PATIENCE = 4
+"""Steps that a prompt for a small model may wait for others, where some are being answered: a pass
+over one prompt takes about as long as one over several."""
 
 
 class Generation(Run):
@@ -65,6 +70,9 @@ class Lane:
         self._model = weights.load(model)
         self.size = weights.size(self._model) + PREFIXES
         """Bytes it may take."""
+        self._small = weights.small(self._model)
+        self._waited = 0
+        """Steps that the prompts at hand have waited."""
         self._ends = dialect.ends
         self._max_batch = max_batch
         self._waiting: deque[Run] = deque()
@@ -91,11 +99,22 @@ class Lane:
                     self._waiting.remove(run)
                 else:
                     self._batch.drop(run)
-            self._batch.admit(self._waiting)
-            self._batch.step()
+            with weights.one_thread() if self._small else nullcontext():
+                if self._due():
+                    self._batch.admit(self._waiting)
+                self._batch.step()
         except Exception as error:  # the thread must live: others have models too
             log.exception("generation failed")
             self.fail(error)
+
+    def _due(self) -> bool:
+        """Whether the prompts that wait are computed now."""
+        few = len(self._waiting) < PATIENCE <= len(self._batch.runs)
+        if self._small and self._waiting and few and self._waited + 1 < PATIENCE:
+            self._waited += 1
+            return False
+        self._waited = 0
+        return True
 
     def fail(self, error: Exception) -> None:
         """Tell all who listen that there is no answer, and begin anew."""

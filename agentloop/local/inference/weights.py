@@ -1,6 +1,8 @@
 """A model on disk becomes a model in memory."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from agentloop.local.inference.dialect import LOCAL
 
 LARGE = 1_500_000_000
 """Parameters from which a model stays in its own precision on a CPU; below, float32 is faster."""
+
+SMALL = 50_000_000
+"""Parameters below which a step of generation on a CPU is over before a second thread is awake."""
 
 
 def quiet() -> None:
@@ -53,6 +58,22 @@ def load(model: Model, *, precision: torch.dtype | None = None) -> Any:
     if precision is None:
         made = made.to(_precision(made))
     return made.to(device()).eval()
+
+
+def small(model: Any) -> bool:
+    """Whether a step of generation costs what it costs to ask for it, not what it computes."""
+    return device().type == "cpu" and bool(model.num_parameters() < SMALL)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes on the calling thread alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def room() -> int:

@@ -53,9 +53,7 @@ class Tree:
     """Row, column of the learned token, and where in the tree it is predicted."""
 
 
-def grow(
-    ids_BT: Sequence[Sequence[int]], mask_BT: Sequence[Sequence[int]], labels_BT: Any
-) -> Tree:
+def grow(ids_BT: Sequence[Sequence[int]], mask_BT: Sequence[Sequence[int]], labels_BT: Any) -> Tree:
     """The tree of a padded batch. Two rows share a token where all before it is the same, and what
     is to be learned of what follows it.
 
@@ -99,8 +97,10 @@ def _common(a: Any, b: Any) -> int:
 class _Group(NamedTuple):
     """Branches of similar length, padded to the longest."""
 
-    asking_BQ: torch.Tensor
-    asked_BK: torch.Tensor
+    asking: torch.Tensor
+    """`[_B, _Q]`."""
+    asked: torch.Tensor
+    """`[_B, _K]`."""
     masks: dict[str, torch.Tensor]
     """By kind of layer, see `Attention`."""
 
@@ -134,16 +134,16 @@ class Plan:
             mask = next(iter(masks.values())) if len(masks) == 1 else masks[_kind(module)]
             output_BQHD, _ = inner(
                 module,
-                _picked(query, group.asking_BQ),
-                _picked(key, group.asked_BK),
-                _picked(value, group.asked_BK),
+                _picked(query, group.asking),
+                _picked(key, group.asked),
+                _picked(value, group.asked),
                 mask,
                 **options,
             )
             made.append(output_BQHD.flatten(0, 1).flatten(1))
         heads, size = query.shape[1], value.shape[3]
         flat = torch.nn.functional.embedding(self._found_N, torch.cat(made))
-        return flat.unflatten(1, (heads, size))[None], None
+        return flat.reshape(1, -1, heads, size), None
 
 
 def _alike(branches: Sequence[Branch]) -> Iterator[list[Branch]]:
@@ -184,8 +184,8 @@ def _picked(of_1HND: torch.Tensor, places_BQ: torch.Tensor) -> torch.Tensor:
     """`[_B, _H, _Q, _D]`: the gradient of an embedding is the fast way to add up what is shared."""
     heads, _, size = of_1HND.shape[1:]
     flat_NX = of_1HND[0].transpose(0, 1).flatten(1)
-    picked: torch.Tensor = torch.nn.functional.embedding(places_BQ, flat_NX)
-    return picked.unflatten(2, (heads, size)).transpose(1, 2)
+    picked = torch.nn.functional.embedding(places_BQ, flat_NX)
+    return picked.reshape(*places_BQ.shape, heads, size).transpose(1, 2)
 
 
 def _kind(module: Any) -> str:

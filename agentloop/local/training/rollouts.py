@@ -6,18 +6,19 @@ have got. Prompts that are answered several times are computed once.
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from agentloop.base.records import Json
 from agentloop.graders import Grade, Grader, sample_of
+from agentloop.local.inference import weights
 from agentloop.local.inference.batch import Batch, Run, generate
 from agentloop.local.inference.dialect import Dialect, Prompt
 from agentloop.local.inference.reading import Reader, message
 from agentloop.local.inference.sampling import Sampling
 
 SLOTS = 64
-"""Answers that are generated at once."""
+"""Answers that are generated at once; twice as many by a small model."""
 
 
 class Item(NamedTuple):
@@ -47,8 +48,10 @@ class Rollouts:
             )
             for n, prompt in enumerate(prompts)
         ]
-        with _evaluating(model):
-            generate(Batch(model, self._dialect.ends, slots=SLOTS), runs)
+        small = weights.small(model)
+        batch = Batch(model, self._dialect.ends, slots=2 * SLOTS if small else SLOTS)
+        with _evaluating(model), weights.one_thread() if small else nullcontext():
+            generate(batch, runs)
         return [run.out for run in runs]
 
     def grade(self, asked: Sequence[tuple[Item, list[int]]]) -> list[Grade]:

@@ -105,7 +105,11 @@ def _whole(given: dict[str, Any]) -> _Work:
 
 def _tree(given: dict[str, Any], attention: Attention) -> _Work | None:
     """The rows as a tree; None when that is hardly smaller."""
-    ids_BT, mask_BT, labels_BT = given.get("input_ids"), given.get("attention_mask"), given["labels"]
+    ids_BT, mask_BT, labels_BT = (
+        given.get("input_ids"),
+        given.get("attention_mask"),
+        given["labels"],
+    )
     if ids_BT is None or mask_BT is None or mask_BT.dim() != 2:
         return None
     device = ids_BT.device
