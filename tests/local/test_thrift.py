@@ -106,3 +106,30 @@ def test_rows_that_share_nothing_are_the_same_too(make):
     width = batch["input_ids"].shape[1]
     assert model(**batch, fused_lm_head=True).log_probs.shape == (2, width - 1)
     assert model(input_ids=batch["input_ids"]).logits.shape[:2] == batch["input_ids"].shape
+
+
+def test_recomputed_activations_are_those_of_the_same_branches(make):
+    plain, shared = make(), make()
+    save_tokens(shared)
+    shared.activation_checkpointing_enable()
+    batch = rows(left=False)
+    for model in (plain, shared):
+        model(**batch, fused_lm_head=True, use_cache=False).log_probs.sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), shared.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, atol=1e-3, rtol=1e-3, msg=name)
+
+
+def test_a_model_that_tells_its_layers_nothing_is_computed_whole(make, monkeypatch):
+    monkeypatch.setattr("agentloop.local.training.branches.Plan.attend", _deaf)
+    plain, shared = make(), make()
+    save_tokens(shared)
+    batch = rows(left=False)
+    expected = plain(**batch, fused_lm_head=True, use_cache=False)
+    found = shared(**batch, fused_lm_head=True, use_cache=False)
+    torch.testing.assert_close(found.log_probs, expected.log_probs, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.loss, expected.loss, atol=1e-4, rtol=1e-4)
+
+
+def _deaf(_plan, inner, module, query, key, value, **options):
+    return inner(module, query, key, value, None, **options)
