@@ -34,6 +34,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "fastapi": ("local/",),
     "google": ("capture/importers/otlp_protobuf",),
     "httpx2": ("ui/",),
+    "isal": ("base/store/packing",),
     "jinja2": ("local/",),
     "nltk": ("graders/similarity",),
     "numpy": ("local/",),

@@ -1,12 +1,15 @@
 """Records in: rows for every table, gathered from what is to be stored."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
+from functools import lru_cache
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select
 
 from agentloop.base.records import Call, Opinion, Outcome, Record, Span, Trace
-from agentloop.base.records.message import Message, digest, verbatim
+from agentloop.base.records.message import ROOT, Message, digest, verbatim
 from agentloop.base.store import steps
 from agentloop.base.store import tables as t
 from agentloop.base.store.database import Database
@@ -32,7 +35,13 @@ STAYS = ("user", "session", "task_id", "version", "trial", "arm", "ended_at", "e
 
 
 TRACE_ROW = tuple(TRACE_COLUMNS - {"calls", "spans", "tail"})
-CALL_BODY = CALL_COLUMNS | {"usage"}
+OWN: Mapping[type[Record], set[str]] = {
+    Trace: TRACE_COLUMNS,
+    Call: CALL_COLUMNS | {"usage"},
+    Opinion: OPINION_COLUMNS,
+    Outcome: OUTCOME_COLUMNS,
+}
+"""What of a record is not put into its body as it is."""
 CALL_ROW = tuple(CALL_COLUMNS - {"context", "output", "tools"})
 
 KEPT_OF_TRACE: Mapping[str, Any] = {
@@ -59,10 +68,14 @@ class Batch:
     Args:
         known: hashes that are stored already; what they name is not sent again.
         paths: where conversations stand that are stored already.
+        after: what will have been written before this is.
     """
 
-    def __init__(self, known: Container[str], paths: Paths) -> None:
+    def __init__(self, known: Container[str], paths: Paths, after: "Batch | None" = None) -> None:
         self._known = known
+        self._soon = after.named if after else frozenset[str]()
+        """What will be known by then."""
+        self._soon_paths = after.paths if after else {}
         self.media: dict[str, str] = {}
         self._stored = paths
         self.paths: dict[str, dict[str, Path]] = {}
@@ -71,8 +84,6 @@ class Batch:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.numberings: dict[str, dict[str, Any]] = {}
         self.toolsets: dict[str, bytes] = {}
-        self._toolsets: dict[tuple[int, ...], tuple[str, tuple[Any, ...]]] = {}
-        """Identity of the schemas -> hash, and the schemas: calls of a run bring the same ones."""
         self.traces: dict[str, dict[str, Any]] = {}
         self.calls: dict[str, dict[str, Any]] = {}
         self.spans: dict[str, dict[str, steps.Fields]] = {}
@@ -86,15 +97,20 @@ class Batch:
             case Call():
                 self._take_call(record)
             case Span():
-                self.spans.setdefault(record.trace_id, {})[record.id] = steps.fields(record)
+                self._take_spans((record,))
             case Opinion():
                 self.opinions[record.id] = record
             case Outcome():
                 key = record.trace_id, record.name
                 row = record.model_dump(include=OUTCOME_COLUMNS)
-                row |= {"body": _rest(record, OUTCOME_COLUMNS)}
+                row |= {"body": _rest(record)}
                 before = self.outcomes.get(key, row)
                 self.outcomes[key] = max(before, row, key=lambda row: row["recorded_at"])
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Hashes of what it writes, that need not be sent again."""
+        return frozenset(chain(self.nodes, self.numberings, self.toolsets))
 
     def wanted_traces(self) -> set[str]:
         named = {row["trace_id"] for row in self.calls.values()}
@@ -106,19 +122,37 @@ class Batch:
         named = {o.call_id for o in self.opinions.values() if o.call_id is not None}
         return named - self.calls.keys()
 
+    def make_ready(self, database: Database) -> None:
+        """Do all that needs no transaction: `write` is SQL, and little else."""
+        self._rows = [
+            database.ready(t.media, _bodies(self.media)),
+            database.ready(t.message, _bodies(self.messages)),
+            database.ready(t.node, _by_key(self.nodes)),
+            database.ready(t.toolset, _bodies(self.toolsets)),
+            database.ready(t.numbering, _by_key(self.numberings)),
+            database.ready(t.trace, _by_key(self.traces), keep=KEPT_OF_TRACE),
+            database.ready(t.call, _by_key(self.calls), keep={}),
+        ]
+        self._texts = {id: self._said_by_tools(id) for id in self.spans}
+        new = self.traces.keys() - self._soon_paths.keys()
+        self._steps = steps.fresh(
+            {
+                id: spans
+                for id, spans in self.spans.items()
+                if id in new and not self._stored.of(id)
+            },
+            self._texts,
+        )
+        self._step_rows = database.ready(t.step, self._steps, keep={})
+
     def write(self, connection: Connection, database: Database) -> None:
-        """Write all rows. Always in the same order, so that no two writers wait for each other."""
-        database.add(connection, t.media, _bodies(self.media))
-        database.add(connection, t.message, _bodies(self.messages))
-        database.add(connection, t.node, _by_key(self.nodes))
-        database.add(connection, t.toolset, _bodies(self.toolsets))
-        database.add(connection, t.numbering, _by_key(self.numberings))
-        database.upsert(connection, t.trace, _by_key(self.traces), keep=KEPT_OF_TRACE)
-        database.upsert(connection, t.call, _by_key(self.calls))
+        """Write all rows that were made ready. Always in the same order, so that no two writers
+        wait for each other."""
+        for ready in self._rows:
+            database.run(connection, ready)
         if self.spans:
             database.lock(connection, t.trace.c.id, self.spans.keys() - self.traces.keys())
-            texts = {id: self._texts(id) for id in self.spans}
-            database.upsert(connection, t.step, steps.merged(connection, self.spans, texts))
+            self._write_steps(connection, database)
         database.upsert(
             connection,
             t.opinion,
@@ -126,77 +160,111 @@ class Batch:
         )
         database.upsert(connection, t.outcome, _by_key(self.outcomes), keep=KEPT_OF_OUTCOME)
 
+    def _write_steps(self, connection: Connection, database: Database) -> None:
+        ready, new = self._step_rows, {row["trace_id"] for row in self._steps}
+        if there := new & steps.stored(connection, new):  # it was no new trace after all
+            new -= there
+            rows = [row for row in self._steps if row["trace_id"] in new]
+            ready = database.ready(t.step, rows, keep={})
+        database.run(connection, ready)
+        others = {id: spans for id, spans in self.spans.items() if id not in new}
+        rows = steps.merged(connection, others, self._texts)
+        database.upsert(connection, t.step, rows)
+
     def _take_trace(self, trace: Trace) -> None:
         row = {name: getattr(trace, name) for name in TRACE_ROW}
-        row |= {"tail": None, "body": _rest(trace, TRACE_COLUMNS)}
+        row |= {"tail": None, "body": _rest(trace)}
         if trace.tail:
             planted = self._plant(trace.id, trace.agent, trace.conversation)
             said = planted.said_of_ids()
             tail = {f"tail_{name}": value for name, value in said.items()}
             tail |= {"tail_length": len(trace.tail)}
-            row |= {"tail": planted.leaf, "body": _rest(trace, TRACE_COLUMNS, tail)}
+            row |= {"tail": planted.leaf, "body": _rest(trace, tail)}
         if before := self.traces.get(trace.id):
             row |= {name: before[name] for name in STAYS if row[name] is None}
             row["consent"] = row["consent"] and before["consent"]
             row["started_at"] = min(row["started_at"], before["started_at"])
         self.traces[trace.id] = row
         for call in trace.calls:
-            self.take(call)
-        for span in trace.spans:
-            self.take(span)
+            self._take_call(call)
+        self._take_spans(trace.spans)
 
     def _take_call(self, call: Call) -> None:
-        output = (call.output,) if call.output is not None else ()
-        planted = self._plant(call.trace_id, call.agent, (*call.context, *output))
-        row = {name: getattr(call, name) for name in CALL_ROW}
-        self.calls[call.id] = row | {
+        output = call.output
+        planted = self._plant(call.trace_id, call.agent, call.path)
+        self.calls[call.id] = {
+            "id": call.id,
+            "trace_id": call.trace_id,
+            "index": call.index,
+            "agent": call.agent,
             "context": planted.at(len(call.context)) or None,
-            "output": planted.leaf if output else None,
+            "output": None if output is None else planted.leaf,
             "toolset": self._toolset(call.tools),
+            "model": call.model,
+            "version": call.version,
+            "started_at": call.started_at,
+            "ended_at": call.ended_at,
             # Chat Completions keeps no conversation that a later call could go on with.
             "response": call.response_id if call.api != "chat" else None,
-            "body": _rest(call, CALL_BODY, {"usage": call.usage.__dict__, **planted.said_of_ids()}),
+            "body": _rest(call, {"usage": call.usage.__dict__, **planted.said_of_ids()}),
         }
 
+    def _take_spans(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            self.spans.setdefault(span.trace_id, {})[span.id] = steps.fields(span)
+
     def _toolset(self, tools: tuple[Any, ...]) -> str:
-        same = tuple(map(id, tools))
-        if same in self._toolsets:
-            return self._toolsets[same][0]
         # The order of a tool's arguments is part of what the model saw.
         body = verbatim(tools)
-        toolset = digest(body)
-        self._toolsets[same] = toolset, tools
-        if toolset not in self._known:
+        toolset = _digest_of_tools(body)
+        if toolset not in self._known and toolset not in self._soon:
             self.toolsets[toolset] = body
         return toolset
 
     def _plant(self, trace_id: str, agent: str, conversation: tuple[Message, ...]) -> Path:
+        """The path of a conversation. What it shares with the one before is not walked again."""
         of_trace = self.paths.setdefault(trace_id, {})
-        before = of_trace.get(agent) or self._stored.of(trace_id).get(agent)
-        planted = before.to(conversation) if before else Path(conversation)
-        of_trace[agent] = planted
-        self._add(planted)
-        return planted
+        own = of_trace.get(agent)
+        path = own or self._before(trace_id).get(agent)
+        if path is not None and path.leads_to(conversation):
+            path = path if path is own else path.copy()  # others may be going on with it, too
+            path.go_on(conversation)
+        else:
+            path = Path(conversation)
+        of_trace[agent] = path
+        self._add(path)
+        return path
+
+    def _before(self, trace_id: str) -> dict[str, Path]:
+        """The paths of a trace that are stored, or will be."""
+        return {**self._stored.of(trace_id), **self._soon_paths.get(trace_id, {})}
 
     def _add(self, path: Path) -> None:
         """Whatever of a path is not stored yet. Above a node that is stored, all is stored."""
+        known, soon, nodes = self._known, self._soon, self.nodes
         for n in range(len(path.nodes) - 1, -1, -1):
             id, hash = path.nodes[n], path.hashes[n]
-            if id in self._known or id in self.nodes:
+            if id in nodes or id in known or id in soon:
                 break
-            row = {"id": id, "parent": path.at(n), "message": hash, "depth": n + 1}
-            self.nodes[id] = {**row, "role": path.messages[n].role}
+            nodes[id] = {
+                "id": id,
+                "parent": path.nodes[n - 1] if n else ROOT,
+                "message": hash,
+                "role": path.messages[n].role,
+                "depth": n + 1,
+            }
             self.messages[hash] = path.bodies[n]
-            self.media.update(path.media[n])
+            if path.media[n]:
+                self.media.update(path.media[n])
         for ids in reversed(path.rows):
-            if ids.hash in self._known or ids.hash in self.numberings:
+            if ids.hash in self.numberings or ids.hash in known or ids.hash in soon:
                 break
             self.numberings[ids.hash] = ids._asdict()
 
-    def _texts(self, trace_id: str) -> dict[str, str]:
+    def _said_by_tools(self, trace_id: str) -> dict[str, str]:
         """What tools returned, in messages that are stored or about to be."""
         found: dict[str, str] = {}
-        for path in {**self._stored.of(trace_id), **self.paths.get(trace_id, {})}.values():
+        for path in {**self._before(trace_id), **self.paths.get(trace_id, {})}.values():
             for message, hash in zip(path.messages, path.hashes, strict=True):
                 if message.role == "tool" and isinstance(message.content, str):
                     found[message.content] = hash
@@ -207,7 +275,7 @@ class Batch:
     ) -> dict[str, Any]:
         """The opinion's row; a correction grows a leaf beside the answer that it corrects."""
         row = opinion.model_dump(include=OPINION_COLUMNS)
-        row |= {"node": None, "body": _rest(opinion, OPINION_COLUMNS)}
+        row |= {"node": None, "body": _rest(opinion)}
         if opinion.correction is not None and opinion.call_id is not None:
             one = select(t.call.c.context).where(t.call.c.id == opinion.call_id)
             context = connection.scalar(one)
@@ -222,11 +290,23 @@ class Batch:
         return row
 
 
-def _rest(record: Record, columns: set[str], more: Mapping[str, Any] | None = None) -> str:
+_digest_of_tools = lru_cache(maxsize=256)(digest)
+"""An agent offers the same tools in each of its calls."""
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _rest(record: Record, more: Mapping[str, Any] = NOTHING) -> str:
     """What of a record has no column of its own, as one JSON text."""
-    fields = record.__dict__.items()
-    rest = {name: value for name, value in fields if name not in columns and value is not None}
-    return verbatim({**rest, **more} if more else rest).decode()
+    said = record.__dict__
+    rest = {name: said[name] for name in _names(type(record)) if said[name] is not None}
+    return verbatim({**rest, **more}).decode()
+
+
+@lru_cache
+def _names(kind: type[Record]) -> tuple[str, ...]:
+    return tuple(name for name in kind.model_fields if name not in OWN[kind])
 
 
 def _bodies(bodies: Mapping[str, bytes | str]) -> list[dict[str, Any]]:

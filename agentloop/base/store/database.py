@@ -4,6 +4,8 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -40,6 +42,10 @@ REVISION = "0004"
 
 BUSY_SECONDS = 10.0
 """How long one waits for another (a writer, a server that does not answer) before `StoreBusy`."""
+
+TOGETHER = (512, 32) if sqlite3.sqlite_version_info >= (3, 32) else (32,)
+"""So many rows are one statement on SQLite, as long as there are so many; before 3.32 it took no
+more than 999 values. It is the quicker for it, and lets other threads run for longer."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -105,8 +111,7 @@ class Database:
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Insert those of `rows` whose key is not there yet."""
-        if rows:
-            self._many(connection, table, rows, None)
+        self.run(connection, self.ready(table, rows))
 
     def upsert(
         self,
@@ -122,8 +127,7 @@ class Database:
             keep: column -> what makes its value from the new row, where that is not simply the
                 new one; for one table always the same.
         """
-        if rows:
-            self._many(connection, table, rows, keep or {})
+        self.run(connection, self.ready(table, rows, keep=keep or {}))
 
     def lock(self, connection: Connection, key: Column[Any], values: Iterable[str]) -> None:
         """Have others wait who would change these rows, too. On SQLite they do so anyway."""
@@ -131,14 +135,33 @@ class Database:
             rows = select(key).where(key.in_(wanted)).order_by(key).with_for_update()
             connection.execute(rows).all()
 
-    def _many(
-        self, connection: Connection, table: Table, rows: Rows, keep: Mapping[str, Any] | None
-    ) -> None:
+    def ready(self, table: Table, rows: Rows, *, keep: Mapping[str, Any] | None = None) -> "Ready":
+        """`rows` as the driver takes them: what `run` needs a transaction for is then SQL alone.
+
+        Args:
+            keep: as for `upsert`; None to add those whose key is not there yet.
+        """
         made = self._statements.get((table.name, keep is None))
         if made is None:
-            made = _statement(self._insert(table), table, keep, connection.dialect)
+            made = _statement(self._insert(table), table, keep, self._engine.dialect)
             self._statements[table.name, keep is None] = made
-        connection.exec_driver_sql(made.sql, made.parameters(rows))
+        return Ready(made, len(rows), made.values(rows) if rows else [])
+
+    def run(self, connection: Connection, ready: "Ready") -> None:
+        """Insert or upsert what `ready` made."""
+        statement, number, values = ready
+        if not statement.positional:
+            if values:
+                connection.exec_driver_sql(statement.sql, values)
+            return
+        width, start = len(statement.columns), 0
+        for size in TOGETHER:
+            while number - start >= size:
+                some = tuple(values[start * width : (start + size) * width])
+                connection.exec_driver_sql(statement.of(size), some)
+                start += size
+        if rest := [tuple(values[n * width : (n + 1) * width]) for n in range(start, number)]:
+            connection.exec_driver_sql(statement.sql, rest)
 
     def size(self, connection: Connection) -> int:
         """Bytes on disk, indexes included."""
@@ -217,11 +240,37 @@ class _Statement(NamedTuple):
     columns: tuple[tuple[str, Any], ...]
     positional: bool
 
-    def parameters(self, rows: Rows) -> Any:
-        """What the driver is given for these rows."""
+    def values(self, rows: Rows) -> list[Any]:
+        """What the driver is given for these rows: all values in a line, or by their names."""
+        columns = [
+            map(value, map(itemgetter(name), rows)) if value else map(itemgetter(name), rows)
+            for name, value in self.columns
+        ]
         if self.positional:
-            return [tuple([v(row[n]) if v else row[n] for n, v in self.columns]) for row in rows]
-        return [{n: v(row[n]) if v else row[n] for n, v in self.columns} for row in rows]
+            line: list[Any] = [None] * (len(rows) * len(columns))
+            for n, column in enumerate(columns):
+                line[n :: len(columns)] = column
+            return line
+        names = [name for name, _ in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def of(self, number: int) -> str:
+        """The same for so many rows in one."""
+        return _of(self.sql, len(self.columns), number)
+
+
+@lru_cache(maxsize=256)
+def _of(sql: str, columns: int, number: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return sql.replace(one, ", ".join([one] * number), 1)
+
+
+class Ready(NamedTuple):
+    """Rows, and the statement that takes them."""
+
+    statement: _Statement
+    number: int
+    values: list[Any]
 
 
 def _statement(

@@ -17,11 +17,11 @@ from agentloop.base.store.batch import Storable
 
 log = logging.getLogger("agentloop.store")
 
-BATCH = 200
-"""Records in one transaction, about."""
+BATCH = 1_000
+"""Records that are stored together, at most: some in each transaction."""
 
 BATCH_BYTES = 16_000_000
-"""Bytes of records in one transaction, about; a record that is larger is alone in its own."""
+"""Bytes of records that are stored together, about; a record that is larger is alone."""
 
 KINDS: dict[str, type[Storable]] = {
     kind.__name__: kind for kind in (Trace, Call, Span, Opinion, Outcome)

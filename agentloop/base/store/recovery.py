@@ -46,6 +46,9 @@ def replay(store: Store, spill: Path) -> None:
         log.info("what waited in %s is stored", path)
 
 
+PART = 200
+"""Records in one transaction."""
+
 Refusal = tuple[Storable, Exception]
 
 
@@ -58,21 +61,30 @@ def put(store: Store, records: list[Storable]) -> list[Refusal]:
     """
     if not records:
         return []
-    if len(records) > journal.BATCH:
-        some, others = records[: journal.BATCH], records[journal.BATCH :]
-        return [*put(store, some), *put(store, others)]
-    try:
-        store.put(*records)
-    except StoreError:
-        raise
-    except (MemoryError, OSError) as error:  # of the machine and not of a record
+    if len(records) <= PART:
+        try:
+            store.put(*records)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are stored
+            return _without_the_bad(store, records, error)
+        return []
+    parts = [records[n : n + PART] for n in range(0, len(records), PART)]
+    refused: list[Refusal] = []
+    for part, why in zip(parts, store.put_each(parts), strict=True):
+        if why is not None:
+            refused += _without_the_bad(store, part, why)
+    return refused
+
+
+def _without_the_bad(store: Store, records: list[Storable], error: Exception) -> list[Refusal]:
+    """Store those of `records` that are not why they were refused together."""
+    if isinstance(error, StoreError):
+        raise error
+    if isinstance(error, (MemoryError, OSError)):  # of the machine and not of a record
         raise StoreError(f"{store.name}: {type(error).__name__}: {error}") from error
-    except Exception as error:  # noqa: BLE001 - whatever it is, the others are stored
-        if len(records) == 1:
-            return [(records[0], error)]
-        middle = len(records) // 2
-        return [*put(store, records[:middle]), *put(store, records[middle:])]
-    return []
+    if len(records) == 1:
+        return [(records[0], error)]
+    middle = len(records) // 2
+    return [*put(store, records[:middle]), *put(store, records[middle:])]
 
 
 def lament(refused: Iterable[Refusal]) -> None:

@@ -37,16 +37,38 @@ def fields(span: Span) -> Fields:
     return {k: v for k, v in span.__dict__.items() if v is not None and k != "trace_id"}
 
 
+def fresh(
+    spans: Mapping[str, Mapping[str, Fields]], texts: Mapping[str, Texts]
+) -> list[dict[str, Any]]:
+    """Rows that hold `spans` (by trace and id), of traces that have none stored yet.
+
+    Args:
+        texts: by trace, what its messages say that are stored, or will be with these rows.
+    """
+    rows = []
+    for trace_id, new in sorted(spans.items()):
+        of_trace = list(new.values())
+        _shorten(of_trace, texts.get(trace_id, {}))
+        for part, start in enumerate(range(0, len(of_trace), IN_A_PART)):
+            body = verbatim(of_trace[start : start + IN_A_PART])
+            rows.append({"trace_id": trace_id, "part": part, "body": body})
+    return rows
+
+
+def stored(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of these traces that have spans."""
+    step = t.step.c
+    return set(connection.scalars(select(step.trace_id).where(step.trace_id.in_(list(ids)))))
+
+
 def merged(
     connection: Connection,
     spans: Mapping[str, Mapping[str, Fields]],
     texts: Mapping[str, Texts],
 ) -> list[dict[str, Any]]:
-    """Rows that hold `spans` (by trace and id) and what was stored with them.
-
-    Args:
-        texts: by trace, what its messages say that are stored, or will be with these rows.
-    """
+    """Rows that hold `spans`, as for `fresh`, and what was stored with them."""
+    if not spans:
+        return []
     there: dict[str, dict[int, list[Fields]]] = defaultdict(dict)
     for row in _rows(connection, spans):
         there[row.trace_id][row.part] = json.loads(row.body)

@@ -1,9 +1,10 @@
 """The store: records in, records out. No caller ever sees a row, a session or SQL."""
 
 import json
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from functools import partial
+from itertools import islice, zip_longest
 from threading import Lock
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +20,7 @@ from agentloop.base.store.database import BUSY_SECONDS, Database
 from agentloop.base.store.inspection import Damage, Stats
 from agentloop.base.store.ledger import Ledger
 from agentloop.base.store.reading import PAGE, load
+from agentloop.base.store.soon import Soon
 from agentloop.base.store.tree import Paths
 
 REMEMBERED = 100_000
@@ -84,8 +86,39 @@ class Store:
         Raises:
             RecordError: feedback or a call names a trace or a call that is not stored.
         """
+        self._write(self._ready(records), records)
+
+    def put_each(self, parts: Sequence[Sequence[Storable]]) -> Iterator[Exception | None]:
+        """Write all of each part in a transaction of its own, or none of it, in their order. While
+        one is written, the next is made ready.
+
+        Yields:
+            for each part: None, or why it was refused.
+        """
+        soon: Soon[Batch] | None = None
+        for part, following in zip_longest(parts, parts[1:]):
+            try:
+                batch = soon.result() if soon else self._ready(part)
+                soon = Soon(partial(self._ready, following, batch)) if following else None
+                self._write(batch, part)
+            except Exception as error:  # noqa: BLE001 - whoever asked decides what to make of it
+                soon = None  # it took for granted that this is stored
+                yield error
+            else:
+                yield None
+
+    def _ready(self, records: Iterable[Storable], after: Batch | None = None) -> Batch:
+        return self._gathered(records, Batch(self._known, self._paths, after))
+
+    def _gathered(self, records: Iterable[Storable], batch: Batch) -> Batch:
+        for record in records:
+            batch.take(record)
+        batch.make_ready(self._database)
+        return batch
+
+    def _write(self, batch: Batch, records: Iterable[Storable]) -> None:
         try:
-            self._put(records, self._known)
+            self._commit(batch)
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
@@ -93,16 +126,13 @@ class Store:
             with self._lock:
                 self._known.clear()
             self._paths.forget()
-            self._put(records, ())
+            self._commit(self._gathered(records, Batch((), self._paths)))
 
-    def _put(self, records: Iterable[Storable], known: Container[str]) -> None:
-        batch = Batch(known, self._paths)
-        for record in records:
-            batch.take(record)
+    def _commit(self, batch: Batch) -> None:
         with self._database.write() as connection:
             self._refuse_strangers(connection, batch)
             batch.write(connection, self._database)
-        self._remember((*batch.nodes, *batch.numberings, *batch.toolsets))
+        self._remember(batch.named)
         self._paths.stored(batch.paths)
 
     def _remember(self, nodes: Iterable[str]) -> None:

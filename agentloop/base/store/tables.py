@@ -52,7 +52,9 @@ class Moment(TypeDecorator[datetime]):
 def _written(moment: datetime | None) -> str | None:
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(" ", "microseconds")[:26]
 
 
 class Words(TypeDecorator[str]):
@@ -111,8 +113,9 @@ class Hash(_Bytes):
         return value if value is None else bytes.fromhex(value)
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """Drivers take bytes as they are; a row has several of these."""
-        return _bytes
+        """Drivers take bytes as they are; a row has several of these. SQLite's takes a `bytearray`
+        at once, and looks for an adapter for each `bytes`."""
+        return _bytearray if dialect.name == "sqlite" else _bytes
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         return value if value is None or isinstance(value, str) else bytes(value).hex()
@@ -122,19 +125,35 @@ def _bytes(digits: str | None) -> bytes | None:
     return None if digits is None else bytes.fromhex(digits)
 
 
+def _bytearray(digits: str | None) -> bytearray | None:
+    return None if digits is None else bytearray.fromhex(digits)
+
+
 class Body(_Bytes):
     """A JSON text, packed. SQLite shows what is not compressed as the text that it is."""
 
     cache_ok = True
 
     def process_bind_param(self, value: str | bytes | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        kept = pack(value.encode() if isinstance(value, str) else value)
-        return kept.decode() if dialect.name == "sqlite" and kept[:1] != COMPRESSED else kept
+        return self.bind_processor(dialect)(value)
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Drivers take texts and bytes as they are."""
+        return _packed_for_lite if dialect.name == "sqlite" else _packed
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else unpacked(value)
+
+
+def _packed(body: str | bytes | None) -> bytes | None:
+    return None if body is None else pack(body.encode() if isinstance(body, str) else body)
+
+
+def _packed_for_lite(body: str | bytes | None) -> str | bytearray | None:
+    kept = _packed(body)
+    if kept is None:
+        return None
+    return bytearray(kept) if kept[:1] == COMPRESSED else kept.decode()
 
 
 def unpacked(kept: str | bytes) -> str:

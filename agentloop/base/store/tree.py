@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -23,6 +24,8 @@ from agentloop.base.store import tables
 
 IDS_IN_A_ROW = 16
 """So many ids of tool calls are stored together, and shared by all calls that come after."""
+
+NO_MEDIA: Mapping[str, str] = MappingProxyType({})
 
 
 class Path:
@@ -59,18 +62,23 @@ class Path:
         """The node of the first `depth` messages; the root when there are none."""
         return self.nodes[depth - 1] if depth else ROOT
 
-    def to(self, conversation: tuple[Message, ...]) -> "Path":
-        """The path of `conversation`. What it shares with this one is not walked again."""
+    def leads_to(self, conversation: tuple[Message, ...]) -> bool:
+        """Whether `conversation` begins with all of this one."""
         known = len(self.messages)
-        if known and len(conversation) >= known and _begins(conversation, self.messages):
-            path = Path()
-            for name in ("nodes", "hashes", "bodies", "media", "rows"):
-                setattr(path, name, getattr(self, name).copy())
-            path._numbers = self._numbers.copy()
-            path.size, path.messages = self.size, self.messages
-            path._go(conversation[known:])
-            return path
-        return Path(conversation)
+        return 0 < known <= len(conversation) and _begins(conversation, self.messages)
+
+    def copy(self) -> "Path":
+        """The same path, to be gone on with in another way."""
+        path = Path()
+        path.nodes, path.hashes = self.nodes.copy(), self.hashes.copy()
+        path.bodies, path.media = self.bodies.copy(), self.media.copy()
+        path.rows, path._numbers = self.rows.copy(), self._numbers.copy()
+        path.size, path.messages = self.size, self.messages
+        return path
+
+    def go_on(self, conversation: tuple[Message, ...]) -> None:
+        """Walk the rest of a conversation that this path leads to."""
+        self._go(conversation[len(self.messages) :])
 
     def said_of_ids(self) -> dict[str, Any]:
         """What is kept of the ids beside a conversation; `ids_of` reads it back."""
@@ -79,10 +87,13 @@ class Path:
         return {**said, "ids_before": self.rows[-1].hash} if self.rows else said
 
     def _go(self, more: tuple[Message, ...]) -> None:
-        self.messages = (*self.messages, *more)
+        self.messages += more
         parent = self.leaf
         for message in more:
-            said, media = shelve(self._numbers.written(message))
+            said, media = self._numbers.written(message), NO_MEDIA
+            if type(message.content) is not str:
+                said, media = shelve(said)
+                self.size += sum(map(len, media.values()))
             body = verbatim(said)
             hash = digest(canonical(said))
             parent = node_id(parent, hash)
@@ -90,10 +101,11 @@ class Path:
             self.hashes.append(hash)
             self.nodes.append(parent)
             self.media.append(media)
-            self.size += 2 * len(body) + sum(map(len, media.values())) + 500
-        for start in range(len(self.rows) * IDS_IN_A_ROW, len(self.ids), IDS_IN_A_ROW):
-            if start + IDS_IN_A_ROW <= len(self.ids):
-                self._fill(self.ids[start : start + IDS_IN_A_ROW])
+            self.size += 2 * len(body) + 500
+        filled = len(self.rows) * IDS_IN_A_ROW
+        while len(self.ids) - filled >= IDS_IN_A_ROW:
+            self._fill(self.ids[filled : filled + IDS_IN_A_ROW])
+            filled += IDS_IN_A_ROW
 
     def _fill(self, ids: list[str]) -> None:
         before = self.rows[-1].hash if self.rows else ROOT

@@ -1,12 +1,14 @@
 """Bodies come back byte for byte, and take less room where there is room to win."""
 
 import hashlib
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentloop.base.records.message import verbatim
+from agentloop.base.store import packing
 from agentloop.base.store.packing import COMMON, SHORT, pack, unpack
 from tests.base.texts import json_values, naughty
 
@@ -48,3 +50,12 @@ def test_damage_is_told(damage):
     packed = pack(verbatim({"content": "some words, " * 50}))
     with pytest.raises(ValueError, match="cannot be decompressed"):
         unpack(damage(packed))
+
+
+def test_what_one_deflates_the_other_inflates(monkeypatch):
+    """A store that ISA-L filled is read where there is none, and goes on with zlib."""
+    bodies = [verbatim({"role": "user", "content": text * 20}) for text in naughty()]
+    packed = [pack(body) for body in bodies]
+    monkeypatch.setattr(packing, "quick", zlib)
+    assert [unpack(kept) for kept in packed] == bodies
+    assert [unpack(pack(body)) for body in bodies] == bodies

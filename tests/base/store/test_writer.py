@@ -63,6 +63,15 @@ class Moody:
         self.store.put(*records)
         self.batches.append(records)
 
+    def put_each(self, parts):
+        for part in parts:
+            try:
+                self.put(*part)
+            except Exception as error:  # noqa: BLE001 - as the store's own
+                yield error
+            else:
+                yield None
+
 
 def a_writer(store, spill):
     return Writer(store, spill=spill)
