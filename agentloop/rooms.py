@@ -147,8 +147,8 @@ class Rooms:
     def _recorder(self) -> "Recorder":
         from agentloop.capture import Recorder
 
-        sink = self._telling.listening(self._writer) if self._telling else self._writer
-        return Recorder(sink, self.store)
+        overhear = self._telling.overheard if self._telling else None
+        return Recorder(self._writer, self.store, overhear)
 
     @cached_property
     def _runner(self) -> "CapturingRunner":

@@ -1,8 +1,7 @@
 """What a chat completion says of itself and the SDK does not pass on: which model answered, and why
 it stopped."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -26,20 +25,12 @@ _ears: dict[int, _Ear] = {}
 _lock = Lock()  # calls of several threads may use one model
 
 
-@contextmanager
-def overhearing(model: Model) -> Iterator[None]:
-    """While the block runs, each call through `model` notes on its `Answered` what the completion
-    says. Afterwards the object is what it was before. Other models than the SDK's for Chat
-    Completions have nothing to be overheard."""
-    heard = isinstance(model, OpenAIChatCompletionsModel) and _listen(model)
-    try:
-        yield
-    finally:
-        if heard:
-            _leave(model)
-
-
-def _listen(model: Model) -> bool:
+def listen(model: Model) -> bool:
+    """Until `leave`, have each call through `model` note on its `Answered` what the completion
+    says. False where there is nothing to be overheard: with other models than the SDK's for Chat
+    Completions."""
+    if not isinstance(model, OpenAIChatCompletionsModel):
+        return False
     own: dict[str, Any] = getattr(model, "__dict__", {})
     with _lock:
         if ear := _ears.get(id(model)):
@@ -61,7 +52,9 @@ def _listen(model: Model) -> bool:
         return True
 
 
-def _leave(model: Model) -> None:
+def leave(model: Model) -> None:
+    """Undo one `listen` that there was something to hear for. After the last, the object is what it
+    was before the first."""
     with _lock:
         ear = _ears[id(model)]
         ear.calls -= 1

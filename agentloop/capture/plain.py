@@ -22,6 +22,8 @@ NAMES = ("run", "run_sync", "run_streamed")
 class Captures(Protocol):
     """A runner that captures plain runs."""
 
+    def captured(self, config: Any) -> bool: ...
+
     def prepared_plain(
         self,
         agent: Any,
@@ -62,6 +64,8 @@ class Listening:
         """What each of these says of itself."""
         self._before: dict[str, Any] = {}
         self._mine: dict[str, Any] = {}
+        self._made: dict[str, tuple[Any, Any]] = {}
+        """What was replaced last, and what by: it takes long to make, and runs begin often."""
 
     def hold(self, runner: Captures) -> None:
         """Listen, until as many `release`."""
@@ -86,19 +90,21 @@ class Listening:
 
     def _replace(self) -> None:
         for name, make in zip(NAMES, (_run, _run_sync, _run_streamed), strict=True):
-            self._before[name] = vars(Runner)[name]
-            self._mine[name] = classmethod(make(self._before[name].__func__))
+            before = vars(Runner)[name]
+            if name not in self._made or self._made[name][0] is not before:
+                self._made[name] = before, classmethod(make(before.__func__))
+            self._before[name], self._mine[name] = self._made[name]
             setattr(Runner, name, self._mine[name])
 
     def prepared(self, signature: inspect.Signature, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Who captures what is asked for, what that is, and how it is to run; None: as it would
-        without us."""
+        without us, as what we have prepared does."""
+        runner = self.everything or next(iter(self._holders.copy()), None)
+        if runner is None or runner.captured(kwargs.get("run_config")):
+            return None, None, None
         options = dict(signature.bind(*args, **kwargs).arguments)
         options.pop("cls")
         asked = Asked(options.pop("starting_agent"), options.pop("input"), options)
-        runner = self.everything or next(iter(self._holders.copy()), None)
-        if runner is None:
-            return None, asked, None
         defaults = self.defaults if self.everything else None
         try:
             return runner, asked, runner.prepared_plain(*asked, defaults)

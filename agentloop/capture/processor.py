@@ -5,7 +5,7 @@ from weakref import ref
 
 from agents.tracing import Span, Trace, TracingProcessor
 
-from agentloop.capture.recorder import ANSWERING, CURRENT, Recorder
+from agentloop.capture.recorder import CURRENT, Recorder
 
 
 class SpanProcessor(TracingProcessor):
@@ -18,15 +18,15 @@ class SpanProcessor(TracingProcessor):
         # The SDK keeps its processors for good; they shall keep nothing of ours.
         self._recorder = ref(recorder)
 
+    @property
+    def recorder(self) -> Recorder | None:
+        """Who is told; None when that is no longer there."""
+        return self._recorder()
+
     def on_span_end(self, span: Span[Any]) -> None:
         run = CURRENT.get()
-        if run is None or run.recorder is not self._recorder():
-            return
-        answered = ANSWERING.get()
-        response = getattr(span.span_data, "response", None)
-        if answered is not None and response is not None:
-            answered.served_model = response.model  # a span alone is told it, where nobody streams
-        run.recorder.stepped(run, span)
+        if run is not None and run.recorder is self._recorder():
+            run.recorder.stepped(run, span)
 
     def on_span_start(self, span: Span[Any]) -> None:
         """A step is recorded when it is over."""

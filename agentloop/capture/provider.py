@@ -1,19 +1,18 @@
 """The model boundary: which version answers a call, and exactly what was asked and answered."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agents import Agent, Model, ModelProvider, ModelResponse, RunConfig
 from agents.run import CallModelData, ModelInputData
 
-from agentloop.base.records import Version, now
+from agentloop.base.records import Api, Version, now
 from agentloop.capture import held
 from agentloop.capture.conversations import KEPT, Kept
 from agentloop.capture.failures import Failures
-from agentloop.capture.hearing import overhearing
+from agentloop.capture.hearing import leave, listen
 from agentloop.capture.recorder import (
     ANSWERING,
     ASKING,
@@ -22,6 +21,7 @@ from agentloop.capture.recorder import (
     Asked,
     Run,
     described,
+    told_id,
 )
 from agentloop.capture.serving import api, fitting, kind, served
 
@@ -32,42 +32,37 @@ POSITIONAL = (
 """The arguments that the SDK passes by position when it streams."""
 
 
-def capturing(config: RunConfig, run: Run) -> RunConfig:
-    """A copy of a configuration that has every model call recorded as one of `run`."""
-    model = config.model
-    if isinstance(model, Model):
-        given = model
-        model = CapturedModel(run, lambda: given)
-    chosen = config.model is not None
-    whole = config.trace_include_sensitive_data
-    return replace(
-        config,
-        model=model,
-        model_provider=CapturingProvider(config.model_provider, run),
-        call_model_input_filter=Filter(config.call_model_input_filter, run, chosen=chosen),
-        tool_error_formatter=Failures(config.tool_error_formatter, run, whole),
-    )
+def capturing(config: RunConfig, run: Run, **more: Any) -> RunConfig:
+    """A copy of a configuration that has every model call recorded as one of `run`. What another
+    run has put into it is left away: a tool may pass on that of its run.
 
-
-def bare(config: RunConfig) -> RunConfig:
-    """A configuration without what `capturing` put into it: a tool may pass on that of its run."""
+    Args:
+        more: fields that are other ones in the copy.
+    """
     provider, model, filter = config.model_provider, config.model, config.call_model_input_filter
     formatter = config.tool_error_formatter
     if isinstance(provider, CapturingProvider):
         provider = provider.inner
-    if isinstance(model, CapturedModel):
-        model = model.own()
     if isinstance(filter, Filter):
         filter = filter.inner
     if isinstance(formatter, Failures):
         formatter = formatter.inner
-    return replace(
-        config,
-        model_provider=provider,
+    chosen = model is not None
+    if type(model) is CapturedModel:
+        model = CapturedModel(run, model.own)
+    elif isinstance(model, Model):
+        given = model
+        model = CapturedModel(run, lambda: given)
+    copy = object.__new__(type(config))  # checked when it was made; `replace` would check it anew
+    vars(copy).update(vars(config))
+    vars(copy).update(
         model=model,
-        call_model_input_filter=filter,
-        tool_error_formatter=formatter,
+        model_provider=CapturingProvider(provider, run),
+        call_model_input_filter=Filter(filter, run, chosen=chosen),
+        tool_error_formatter=Failures(formatter, run, config.trace_include_sensitive_data),
+        **more,
     )
+    return copy
 
 
 class CapturingProvider(ModelProvider):
@@ -88,8 +83,12 @@ class Target(NamedTuple):
     """Who answers a call."""
 
     model: Model
+    real: Model
+    """The same, or what it stands for."""
     version: Version | None
     """None: the agent's own model."""
+    api: Api | None
+    name: str | None
 
 
 class CapturedModel(Model):
@@ -104,20 +103,31 @@ class CapturedModel(Model):
     def __init__(self, run: Run, own: Callable[[], Model]) -> None:
         self._run = run
         self.own = own
-        self._models: dict[str | None, Model] = {}
+        self._targets: dict[str | None, Target] = {}
+        self._kinds: dict[str, type] = {}
 
     def _target(self) -> Target:
         version = self._run.version(ASKING.get() or self._run.agent)
         key = version.id if version else None
-        if key not in self._models:
-            self._models[key] = served(version) if version else self.own()
-        return Target(self._models[key], version)
+        found = self._targets.get(key)
+        if found is None:
+            model = served(version) if version else self.own()
+            real = _real(model)
+            name = getattr(model, "model", None)
+            named = None if name is None else str(name)
+            found = self._targets[key] = Target(model, real, version, api(real), named)
+        return found
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """The class of who answers: the SDK asks with `isinstance` which API it has before it."""
-        version = self._run.version(ASKING.get() or self._run.agent)
-        return kind(version) if version else type(_real(self._target().model))
+        asking = ASKING.get() or self._run.agent
+        found = self._kinds.get(asking)
+        if found is None:  # a version never changes in a run, and so neither does what it is
+            version = self._run.version(asking)
+            found = kind(version) if version else type(self._target().real)
+            self._kinds[asking] = found
+        return found
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -125,12 +135,16 @@ class CapturedModel(Model):
         # The SDK asks models for private capabilities (prompt caching) by name.
         return getattr(self._target().model, name)
 
+    @property
+    def _models(self) -> list[Model]:
+        return [target.model for target in self._targets.values()]
+
     async def _cleanup_on_run_end(self, owner: object) -> None:
-        for model in self._models.values():
+        for model in self._models:
             await model._cleanup_on_run_end(owner)
 
     async def close(self) -> None:
-        for model in self._models.values():
+        for model in self._models:
             await model.close()
 
     def get_retry_advice(self, request: Any) -> Any:
@@ -139,7 +153,7 @@ class CapturedModel(Model):
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
         target, sent = self._settled(args, kwargs, streamed=False)
         asked = self._asked(target, sent, streamed=False)
-        with _recording(asked) as answered, overhearing(_real(target.model)):
+        with _Recording(asked, target) as answered:
             response = await target.model.get_response(**sent)
             _take_response(answered, response)
         return response
@@ -148,7 +162,7 @@ class CapturedModel(Model):
         target, sent = self._settled(args, kwargs, streamed=True)
         asked = self._asked(target, sent, streamed=True)
         positional = [sent.pop(name) for name in POSITIONAL]
-        with _recording(asked) as answered, overhearing(_real(target.model)):
+        with _Recording(asked, target) as answered:
             answered.incomplete = "the stream was not read to its end"
             stream: Any = target.model.stream_response(*positional, **sent)
             try:
@@ -166,21 +180,25 @@ class CapturedModel(Model):
         """Who answers, and all arguments by name, with the settings that the target can take."""
         sent = {**dict(zip(POSITIONAL, args, strict=False)), **kwargs}
         target = self._target()
-        usage = streamed and api(_real(target.model)) == "chat"
-        sent["model_settings"] = fitting(sent["model_settings"], target.version, usage=usage)
+        usage = streamed and target.api == "chat"
+        if usage or target.version is not None:
+            sent["model_settings"] = fitting(sent["model_settings"], target.version, usage=usage)
         return target, sent
 
     def _asked(self, target: Target, sent: Mapping[str, Any], *, streamed: bool) -> Asked:
         given = sent["input"]
-        called = api(_real(target.model))
+        called = target.api
         # Chat Completions keeps no conversation: there the model sees what it is sent.
         names: tuple[Kept, ...] = () if called == "chat" else KEPT
-        kept = next(((name, str(sent[name])) for name in names if sent.get(name)), None)
-        name = getattr(target.model, "model", None)
+        kept = None
+        for name in names:
+            if sent.get(name):
+                kept = name, str(sent[name])
+                break
         partial: list[str] = []
         if sent.get("prompt"):
             partial.append("prompt was set: the server adds messages of its own")
-        if called == "chat" and _replays(_real(target.model), given):
+        if called == "chat" and _replays(target.real, given):
             partial.append("what the model thought before was sent to it again")
         return Asked(
             run=self._run,
@@ -193,7 +211,7 @@ class CapturedModel(Model):
             tools=list(sent["tools"]),
             handoffs=list(sent["handoffs"]),
             schema=sent["output_schema"],
-            model=None if name is None else str(name),
+            model=target.name,
             version=target.version,
             api=called,
             streamed=streamed,
@@ -204,6 +222,8 @@ class CapturedModel(Model):
 
 
 def _copied(item: Any) -> Any:
+    if type(item) is dict:
+        return item.copy()
     return dict(item) if isinstance(item, Mapping) else item
 
 
@@ -219,38 +239,53 @@ def _real(model: Model) -> Model:
     return model.held if isinstance(model, held.Original) else model
 
 
-@contextmanager
-def _recording(asked: Asked) -> Iterator[Answered]:
+class _Recording:
     """Records the call when the block is left, whichever way it is left."""
-    answered = Answered(output=[])
-    ANSWERING.set(answered)
-    try:
-        yield answered
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        answered.error = described(error)
-        raise
-    finally:
+
+    __slots__ = ("_answered", "_asked", "_heard")
+
+    def __init__(self, asked: Asked, target: Target) -> None:
+        self._asked = asked
+        self._answered = Answered(output=[])
+        self._heard = target.real if target.api == "chat" and listen(target.real) else None
+
+    def __enter__(self) -> Answered:
+        ANSWERING.set(self._answered)
+        return self._answered
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._heard is not None:
+            leave(self._heard)
         ANSWERING.set(None)
-        asked.run.recorder.called(asked, answered)
+        if error is not None and not isinstance(error, GeneratorExit):
+            self._answered.error = described(error)
+        self._asked.run.recorder.called(self._asked, self._answered)
 
 
 def _take_response(answered: Answered, response: ModelResponse) -> None:
     answered.output = list(response.output)
     answered.usage = response.usage
-    answered.response_id = response.response_id or _told(response.output, "response_id")
+    answered.response_id = response.response_id
+
+
+TELLING = (
+    *("response.completed", "response.incomplete", "response.failed", "response.output_item.done"),
+    *("error", "response.error"),
+)
+"""The events of a stream that say what is not said again at its end, or are its end."""
 
 
 def _take_event(answered: Answered, event: Any, asked: Asked) -> None:
     kind = getattr(event, "type", None)
+    if kind not in TELLING:
+        return
     response = getattr(event, "response", None)
     if kind in ("response.completed", "response.incomplete") and response is not None:
         answered.incomplete = None
         # Some servers tell the items one by one, and leave them away at the end.
         answered.output = list(response.output) or answered.done
         answered.usage = response.usage
-        answered.response_id = _told(response.output, "response_id") or response.id
+        answered.response_id = told_id(response.output) or response.id
         if asked.api == "responses":  # in place of the server, the SDK's chat model says it itself
             answered.served_model = response.model
         if kind == "response.incomplete":
@@ -262,15 +297,6 @@ def _take_event(answered: Answered, event: Any, asked: Asked) -> None:
         answered.error = f"the response failed: {getattr(response.error, 'message', None)}"
     elif kind in ("error", "response.error"):
         answered.error = f"the stream failed: {getattr(event, 'message', None)}"
-
-
-def _told(output: list[Any], name: str) -> str | None:
-    """What a Chat Completions model notes of itself on the items that it makes."""
-    for item in output:
-        data = getattr(item, "provider_data", None)
-        if isinstance(data, Mapping) and data.get(name):
-            return str(data[name])
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +313,10 @@ class Filter:
     async def __call__(self, data: CallModelData[Any]) -> ModelInputData:
         agent = data.agent
         ASKING.set(agent.name)
-        if not self.chosen and isinstance(agent, Agent) and isinstance(agent.model, Model):
-            self._listen_to(agent.model)
+        if not self.chosen and isinstance(agent, Agent):
+            model = agent.model
+            if model is not None and type(model) is not str and isinstance(model, Model):
+                self._listen_to(model)
         if self.inner is None:
             return data.model_data
         filtered = self.inner(data)

@@ -1,11 +1,12 @@
 """The recorder: what happens in a run becomes records, off the caller's thread."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from agents import FunctionTool, Handoff, Model, ModelSettings, Tool
 from agents.agent_output import AgentOutputSchemaBase
@@ -13,9 +14,10 @@ from agents.agent_output import AgentOutputSchemaBase
 from agentloop.base.errors import StoreError
 from agentloop.base.records import Api, Call, Json, Span, SpanKind, Trace, Usage, Version, now
 from agentloop.base.records.media import named
-from agentloop.base.store import WEIGHT, Serving, Store, Work
+from agentloop.base.store import Serving, Store, Work
 from agentloop.capture import items, weight
 from agentloop.capture.conversations import Conversations, Kept
+from agentloop.capture.parcels import Parcels, Sink
 
 if TYPE_CHECKING:
     from agents.tracing import Span as SdkSpan
@@ -46,8 +48,14 @@ class Run:
     started_at: datetime = field(default_factory=now)
     calls: int = 0
     """Model calls so far."""
+    beginning: Trace | None = None
+    """The run as a record, until that is handed over."""
     held: list[Model] = field(default_factory=list)
     """Models of agents' own that are listened to while the run goes on."""
+    weighed: int = 0
+    """Items of the latest call's input, which need not be weighed again."""
+    quickened: Any = None
+    """What makes quick spans while the run goes on."""
     failures: dict[str, str] = field(default_factory=dict)
     """Step -> the exception that a tool raised in it, until the step is over."""
     over: bool = False
@@ -155,18 +163,17 @@ PAUSED = 1_000
 """Runs that wait for somebody's approval, at most: of more, the oldest go on as new runs."""
 
 
-class Sink(Protocol):
-    """What takes what is to be stored: a `Writer`, or who listens to one."""
-
-    def submit(self, work: Work, weight: int = WEIGHT) -> None: ...
+Overhear = Callable[[Work], Work]
+"""Makes of work one that somebody listens to."""
 
 
 class Recorder:
     """Hands records of runs to a `Writer`. Each method returns at once; what takes time (turning
     items into messages, hashing, storing) happens in the writer's thread."""
 
-    def __init__(self, writer: Sink, store: Store) -> None:
-        self._writer = writer
+    def __init__(self, writer: Sink, store: Store, overhear: Overhear | None = None) -> None:
+        self._parcels = Parcels(writer)
+        self._overhear = overhear
         self._store = store
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._paused: OrderedDict[str, Run] = OrderedDict()
@@ -179,7 +186,8 @@ class Recorder:
         self._recent[run.trace_id] = None
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
-        self._writer.submit(run.trace())
+        self._hand(run.beginning or run.trace())
+        run.beginning = None
 
     def may_be_on_its_way(self, trace_id: str) -> bool:
         """Whether a trace is of this process and so young that it may not be stored yet."""
@@ -211,22 +219,32 @@ class Recorder:
         if error is not None and run.capture == "metadata":
             said = type(error).__name__
         at = now()
-        self._writer.submit(lambda: [run.trace(ended_at=at, error=said)])
+        self._hand(lambda: [run.trace(ended_at=at, error=said)])
 
     def called(self, asked: Asked, answered: Answered) -> None:
         """A model call is over."""
         at = now()
         if asked.run.capture == "full":
-            heavy = weight.of_call(asked.system, asked.input)
-            self._writer.submit(lambda: _call(asked, answered, at, self._conversations), heavy)
+            run = asked.run
+            heavy = weight.of_call(asked.system, asked.input, run.weighed)
+            run.weighed = len(asked.input)
+            self._hand(partial(_call, asked, answered, at, self._conversations), heavy)
         elif asked.run.capture == "metadata":
-            self._writer.submit(lambda: [_facts(asked, answered, at, error=_kind(answered.error))])
+            self._hand(lambda: [_facts(asked, answered, at, error=_kind(answered.error))])
 
     def stepped(self, run: Run, span: "SdkSpan[Any]") -> None:
         """A step of a run is over."""
-        failure = run.failures.pop(span.span_id, None)
+        data = span.span_data
+        if data.type == "response" and (answered := ANSWERING.get()) is not None:
+            response = getattr(data, "response", None)
+            if response is not None:  # a span alone is told it, where nobody streams
+                answered.served_model = response.model
+        failure = run.failures.pop(span.span_id, None) if run.failures else None
         if run.capture != "off":
-            self._writer.submit(lambda: _span(run, span, failure), weight.of_step(span.span_data))
+            self._hand(partial(_span, run, span, failure), weight.of_step(data))
+
+    def _hand(self, work: Work, weight: int = weight.LIGHT) -> None:
+        self._parcels.add(work if self._overhear is None else self._overhear(work), weight)
 
 
 def described(error: BaseException) -> str:
@@ -320,11 +338,20 @@ def _facts(asked: Asked, answered: Answered, ended_at: datetime, **more: Any) ->
         version=asked.version.id if asked.version else None,
         api=asked.api,
         streamed=asked.streamed,
-        response_id=answered.response_id,
+        response_id=answered.response_id or told_id(answered.output),
         started_at=asked.started_at,
         ended_at=ended_at,
         **fields,
     )
+
+
+def told_id(output: Iterable[Any]) -> str | None:
+    """The id of a response that a Chat Completions model notes on the items that it makes."""
+    for item in output:
+        data = getattr(item, "provider_data", None)
+        if isinstance(data, Mapping) and data.get("response_id"):
+            return str(data["response_id"])
+    return None
 
 
 def _kind(error: str | None) -> str | None:

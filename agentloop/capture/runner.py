@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 from agents import (
@@ -16,7 +16,6 @@ from agents import (
     Runner,
     RunResult,
     RunResultStreaming,
-    RunState,
     add_trace_processor,
 )
 from agents.tracing import gen_trace_id, get_current_trace
@@ -26,9 +25,11 @@ from agentloop.base.errors import ConfigError
 from agentloop.base.records.record import complaint
 from agentloop.base.store import Serving
 from agentloop.capture import held, plain
+from agentloop.capture.pausing import noted, paused
 from agentloop.capture.processor import SpanProcessor
-from agentloop.capture.provider import CapturingProvider, bare, capturing
+from agentloop.capture.provider import CapturingProvider, capturing
 from agentloop.capture.recorder import CURRENT, Capture, Recorder, Run
+from agentloop.capture.spans import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,17 @@ class CapturingRunner:
         self._serve = serve
         self._settle = settle
         add_trace_processor(SpanProcessor(recorder))
+
+    def captured(self, config: Any) -> bool:
+        """Whether a run with this configuration would be part of one that goes on, without
+        anybody's doing."""
+        run = CURRENT.get()
+        return (
+            run is not None
+            and not run.over
+            and isinstance(config, RunConfig)
+            and isinstance(config.model_provider, CapturingProvider)
+        )
 
     async def run(self, agent: Agent[Any], input: Any, options: Mapping[str, Any]) -> "Result":
         """`Runner.run`, recorded. `options` are its keyword arguments and those of `_run`."""
@@ -229,15 +241,15 @@ class CapturingRunner:
     ) -> Prepared:
         given = dict(options)
         config, mine = _config(given.pop("run_config", None))
-        config = bare(config)
         run = self._run(agent, input, given, config)
         # Of a plain run the group stays as it is: the SDK derives from it what is sent.
         group = config.group_id if plain else config.group_id or run.session
-        given["run_config"] = replace(
-            capturing(config, run),
+        given["run_config"] = capturing(
+            config,
+            run,
             trace_id=config.trace_id or run.trace_id,
             group_id=group,
-            trace_metadata=_noted(run) or config.trace_metadata,
+            trace_metadata=noted(run) or config.trace_metadata,
         )
         return Prepared(run, given, config.model_provider if mine else None)
 
@@ -254,17 +266,17 @@ class CapturingRunner:
             if name in given
         }
         versions = given.pop("version", None)
-        paused = _paused(input)
+        waited = paused(input)
         if isinstance(fields.get("tags"), Mapping):
             fields["tags"] = dict(fields["tags"])
-        if paused:
-            fields |= paused.stricter(fields)
-        if paused and (run := self._recorder.resumed(paused.trace_id)):
+        if waited:
+            fields |= waited.stricter(fields)
+        if waited and (run := self._recorder.resumed(waited.trace_id)):
             for name, value in (fields | ({"session": session} if session else {})).items():
                 setattr(run, name, value)
             run.over = False
             return _valid(run)
-        trace_id = paused.trace_id if paused else config.trace_id
+        trace_id = waited.trace_id if waited else config.trace_id
         if trace_id is None or self._recorder.may_be_on_its_way(trace_id):
             trace_id = gen_trace_id()
         serving = self._serve(
@@ -274,8 +286,8 @@ class CapturingRunner:
             held_out=fields.get("held_out", False),
         )
         metadata = dict(config.trace_metadata or {})
-        if paused:
-            metadata = metadata or paused.metadata
+        if waited:
+            metadata = metadata or waited.metadata
         fresh = Run(
             trace_id=trace_id,
             agent=agent.name,
@@ -284,7 +296,7 @@ class CapturingRunner:
             workflow=config.workflow_name,
             session=session,
             metadata=metadata,
-            calls=max(paused.calls, self._recorder.calls_of(trace_id)) if paused else 0,
+            calls=max(waited.calls, self._recorder.calls_of(trace_id)) if waited else 0,
             **fields,
         )
         return _valid(fresh)
@@ -298,9 +310,9 @@ class CapturingRunner:
         token = CURRENT.set(run)
         self._began(run)
         try:
-            with _naming(run):
-                yield
+            yield
         except BaseException as error:
+            error.__dict__["trace_id"] = run.trace_id  # see `_naming`
             self._ended(run, error)
             raise
         else:
@@ -310,10 +322,13 @@ class CapturingRunner:
 
     def _began(self, run: Run) -> None:
         plain.hold(self)
+        run.quickened = QUICK.hold()
         self._recorder.began(run)
 
     def _ended(self, run: Run, error: BaseException | None) -> None:
         plain.release(self)
+        QUICK.release(run.quickened)
+        run.quickened = None
         for model in run.held:
             held.release(model)
         run.held.clear()
@@ -335,7 +350,7 @@ def _valid(run: Run) -> Run:
     if not isinstance(run.consent, bool):
         raise ConfigError(f"consent is True or False, not {run.consent!r}")
     try:
-        run.trace()
+        run.beginning = run.trace()
     except ValidationError as error:
         raise ConfigError(f"a run cannot be recorded so: {complaint(error)}") from error
     return run
@@ -367,59 +382,6 @@ def _config(given: Any) -> tuple[RunConfig, bool]:
         except TypeError as error:
             raise ConfigError(f"run_config: {error}") from error
     raise ConfigError(f"run_config is a RunConfig or a dict, not {type(given).__name__}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Paused:
-    """A run that waited for approval."""
-
-    trace_id: str
-    calls: int
-    metadata: dict[str, Any]
-    capture: Capture = "full"
-    consent: bool = True
-
-    def stricter(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """How the rest of the run is captured: as it was to be, or less than that."""
-        said = fields.get("capture", self.capture)
-        known = [*get_args(Capture)]
-        if said in known:
-            said = max(said, self.capture, key=known.index)
-        return {"capture": said, "consent": self.consent and fields.get("consent", True)}
-
-
-def _paused(input: Any) -> _Paused | None:
-    """The run that `input` goes on with, None when it begins a new one."""
-    if not isinstance(input, RunState):
-        return None
-    try:
-        told = input.to_json(context_serializer=lambda _: {})
-    except Exception:  # noqa: BLE001 - a state that cannot be written down goes on as a new run
-        return None
-    trace = told.get("trace") or {}
-    if not trace.get("id"):
-        return None
-    metadata = dict(trace.get("metadata") or {})
-    capture = metadata.pop(CAPTURE, "full")
-    consent = metadata.pop(CONSENT, YES) == YES
-    calls = len(told.get("model_responses") or ())
-    if capture not in get_args(Capture):
-        capture = "metadata"  # of a release that knows more ways than this one
-    return _Paused(trace["id"], calls, metadata, capture, consent)
-
-
-CAPTURE, CONSENT = "agentloop.capture", "agentloop.consent"
-"""Where, in the metadata of the SDK's trace, a run notes how it is captured: a run that waits for
-approval is written down with it, and who goes on with it in another process does not know."""
-
-YES, NO = "yes", "no"
-
-
-def _noted(run: Run) -> dict[str, Any] | None:
-    """The metadata for the SDK's trace with the note, None where all is as usual."""
-    said: dict[str, str] = {} if run.capture == "full" else {CAPTURE: run.capture}
-    said |= {} if run.consent else {CONSENT: NO}
-    return {**run.metadata, **said} if said else None
 
 
 def _why(result: RunResultStreaming, task: "asyncio.Task[Any]") -> BaseException | None:

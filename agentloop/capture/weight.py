@@ -11,12 +11,21 @@ LIGHT = 2_000
 """Bytes of what is not weighed: a model writes no more than some thousand tokens."""
 
 
-def of_call(system: str | None, input: Any) -> int:
-    """Bytes that a model call adds: what is new in what the model was sent."""
+KNOWN = ("generation", "response", "turn", "task", "agent")
+"""Steps that are weighed as something else, or light."""
+
+
+def of_call(system: str | None, input: Any, before: int = 0) -> int:
+    """Bytes that a model call adds: what is new in what the model was sent.
+
+    Args:
+        before: how many items the call before it was sent.
+    """
     weight = LIGHT + len(system or "")
     if type(input) is str:
         return weight + len(input)
-    for item in input[-LATEST:]:
+    new = len(input) - before
+    for item in input[-(new if 0 < new < LATEST else LATEST) :]:
         if type(item) is dict:
             text = item.get("output") or item.get("content") or item.get("arguments")
             if text is not None:
@@ -25,8 +34,11 @@ def of_call(system: str | None, input: Any) -> int:
 
 
 def of_step(data: Any) -> int:
-    """Bytes that a step of a run adds: what a tool was given and what it returned."""
+    """Bytes that a step of a run adds: what a tool was given and what it returned. What a model
+    was given is weighed with its call."""
     weight = LIGHT
+    if getattr(data, "type", None) in KNOWN:
+        return weight
     for text in (getattr(data, "input", None), getattr(data, "output", None)):
         if text is not None:
             weight += len(text) if type(text) is str else _parts(text)

@@ -5,7 +5,7 @@ from agentloop.base.store.ledger import Ledger, Lineage
 from agentloop.base.store.live import Live, Serving
 from agentloop.base.store.recovery import recover
 from agentloop.base.store.store import Fork, Names, Store
-from agentloop.base.store.writer import WEIGHT, Work, Writer
+from agentloop.base.store.writer import WEIGHT, Work, Writer, made
 
 __all__ = [
     "WEIGHT",
@@ -19,5 +19,6 @@ __all__ = [
     "Store",
     "Work",
     "Writer",
+    "made",
     "recover",
 ]

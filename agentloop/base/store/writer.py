@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -114,22 +114,24 @@ class Writer:
         self._lament_again = 0.0
         self._again = 0.0
         """When the store is to be tried again."""
+        self._over = False
+        """Whether the thread has ended."""
         self._late = Lock()  # whoever stores in place of the thread, when that has ended
         self._thread = Thread(target=self._run, name="agentloop-writer", daemon=True)
         self._thread.start()
         self._spiller: Thread | None = None
 
-    def submit(self, work: Work, weight: int = WEIGHT) -> None:
+    def submit(self, work: Work, weight: int = WEIGHT) -> bool:
         """Have `work` stored soon. Returns at once, or after at most `PATIENCE` when store and
-        journal are both far behind.
+        journal are both far behind; False when not even that helped, and it is lost.
 
         Args:
             weight: bytes of memory, about, that are free again when it is stored.
         """
         self._wake()
-        if not self._queue.put(work, weight):
-            self._divert(work, weight)
+        kept = self._queue.put(work, weight) or self._divert(work, weight)
         self._finish_late()
+        return kept
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when everything submitted so far is committed.
@@ -204,14 +206,16 @@ class Writer:
             self._store.after_fork()
             self._begin()
 
-    def _divert(self, work: Work, weight: int) -> None:
+    def _divert(self, work: Work, weight: int) -> bool:
         """Have `work` go to the journal, past a queue that has no room."""
         with self._late:
             if self._spiller is None:
                 self._spiller = Thread(target=self._spill_on, name="agentloop-spill", daemon=True)
                 self._spiller.start()
-        if not (self._spare.put(work, weight) or self._put_in_time(work, weight)):
-            self._lose(1, f"{self._store.name} and {self._spill_folder} do not keep up")
+        if self._spare.put(work, weight) or self._put_in_time(work, weight):
+            return True
+        self._lose(1, f"{self._store.name} and {self._spill_folder} do not keep up")
+        return False
 
     def _put_in_time(self, work: Work, weight: int) -> bool:
         """Wait for room, with what is left of the patience of this period."""
@@ -246,11 +250,14 @@ class Writer:
     # ------------------------------------------------------------------ in the threads
 
     def _run(self) -> None:
-        self._commit([])  # what others left behind comes first
-        while True:
-            self._queue.linger(journal.BATCH, LINGER_SECONDS)
-            if not self._step(self._queue, self._commit):
-                return
+        try:
+            self._commit([])  # what others left behind comes first
+            while True:
+                self._queue.linger(journal.BATCH, LINGER_SECONDS)
+                if not self._step(self._queue, self._commit):
+                    return
+        finally:
+            self._over = True
 
     def _spill_on(self) -> None:
         while self._step(self._spare, self._spill_over):
@@ -272,7 +279,7 @@ class Writer:
 
     def _finish_late(self) -> None:
         """What came when the threads had ended is stored here and now."""
-        if not self._thread.is_alive():
+        if self._over:
             with self._late:
                 while self._spare:
                     self._step(self._spare, self._spill_over)
@@ -386,22 +393,24 @@ class Writer:
 def _batch(line: Line, most: int) -> tuple[list[Work], Mark | None, int]:
     """What waits, up to the end of a batch or to a mark; that mark; and how many were taken."""
     work: list[Work] = []
-    heavy = 0
+    pieces = heavy = 0
     while True:
         item, weight = line.get()
         if isinstance(item, Mark):
             return work, item, len(work) + 1
         work.append(item)
+        pieces += len(item) if isinstance(item, Sized) else 1
         heavy += weight
-        if len(work) == most or heavy >= journal.BATCH_BYTES or not line:
+        if pieces >= most or heavy >= journal.BATCH_BYTES or not line:
             return work, None, len(work)
 
 
 def _records(work: Iterable[Work]) -> list[Storable]:
-    return [record for piece in work for record in _made(piece)]
+    return [record for piece in work for record in made(piece)]
 
 
-def _made(piece: Work) -> Iterator[Storable]:
+def made(piece: Work) -> Iterator[Storable]:
+    """The records that a piece of work makes; those before it fails, when it fails."""
     if not callable(piece):
         yield piece
         return

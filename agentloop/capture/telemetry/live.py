@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentloop.base.records import Call, Opinion, Outcome, Span, Trace
-from agentloop.base.store import WEIGHT, Storable, Work
+from agentloop.base.store import Storable, Work
 from agentloop.capture.telemetry.steps import Steps
 from agentloop.capture.telemetry.tree import tree
 from agentloop.capture.telemetry.where import Telemetry
@@ -21,8 +21,6 @@ from agentloop.capture.telemetry.worth import Evaluation, evaluation
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
-
-    from agentloop.capture.recorder import Sink
 
 log = logging.getLogger("agentloop.telemetry")
 
@@ -107,9 +105,19 @@ class LiveExport:
         self._thread: Thread | None = None
         """Begun when there is something to tell."""
 
-    def listening(self, sink: "Sink") -> "Sink":
-        """`sink`, with us listening: what is submitted there is told when its run has ended."""
-        return _Listening(sink, self)
+    def overheard(self, work: Work) -> Work:
+        """The same work, with us listening: what it makes is told when its run has ended."""
+        # On the caller's thread: nothing but what only this thread can know.
+        run = None
+        if not callable(work) and isinstance(work, Trace) and work.ended_at is None:
+            run = self.began(work)
+        return partial(self._overheard, work, run)
+
+    def _overheard(self, work: Work, run: "_Open | None") -> Iterator[Storable]:
+        made: Iterable[Storable] = work() if callable(work) else (work,)
+        for record in made:
+            self.heard(record, run)
+            yield record
 
     def began(self, trace: Trace) -> "_Open":
         """A run begins, in the span of the application that is open now."""
@@ -242,27 +250,6 @@ class LiveExport:
             place = self._places.get(said.trace_id)
         under = place.under if place else None
         self._emitter.evaluation(said, root=said.trace_id, under=under)
-
-
-class _Listening:
-    """A writer that somebody listens to."""
-
-    def __init__(self, sink: "Sink", ears: LiveExport) -> None:
-        self._sink = sink
-        self._ears = ears
-
-    def submit(self, work: Work, weight: int = WEIGHT) -> None:
-        # On the caller's thread: nothing but what only this thread can know.
-        run = None
-        if not callable(work) and isinstance(work, Trace) and work.ended_at is None:
-            run = self._ears.began(work)
-        self._sink.submit(partial(self._overheard, work, run), weight)
-
-    def _overheard(self, work: Work, run: _Open | None) -> Iterator[Storable]:
-        made: Iterable[Storable] = work() if callable(work) else (work,)
-        for record in made:
-            self._ears.heard(record, run)
-            yield record
 
 
 def _root(trace: Trace, run: _Open) -> str:
