@@ -67,10 +67,14 @@ def test_what_there_is_no_room_for_takes_nothing_along():
 def test_one_piece_that_fails_stops_no_other(caplog):
     line = Line()
     parcels = Parcels(line)
-    parcels.add(lambda: [1 / 0])
+    parcels.add(_broken)
     parcels.add(a_trace(id="kept"))
     assert line.stored() == ["kept"]
     assert "could not be stored" in caplog.text
+
+
+def _broken():
+    raise ZeroDivisionError
 
 
 def test_many_threads_lose_nothing_while_parcels_are_taken():

@@ -1,7 +1,7 @@
 """Bodies as the database keeps them: JSON, compressed where that makes it shorter.
 
-They are deflated by ISA-L where it is installed (extra `scale`), which takes less than half of zlib's
-time and does as well; else by zlib. Each reads what the other has written.
+They are deflated by ISA-L where it is installed (extra `scale`), which takes less than half of
+zlib's time and does as well; else by zlib. Each reads what the other has written.
 """
 
 import zlib
