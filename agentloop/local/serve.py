@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 _GRACE = 5
 """Seconds that requests have to finish when the server stops."""
+
+SWITCH = 0.0005
+"""Seconds for which a thread keeps Python's lock when another wants it. The one that generates
+gives it away at every operation of torch, and would get it back after ten times that."""
 
 
 def serve(
@@ -49,6 +54,7 @@ def serve(
         ConfigError: no key beyond loopback, the port is taken, a base is no model folder, or
             another server works in `root`.
     """
+    sys.setswitchinterval(SWITCH)
     Server(
         root,
         bases,
