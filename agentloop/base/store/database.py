@@ -43,7 +43,7 @@ REVISION = "0004"
 BUSY_SECONDS = 10.0
 """How long one waits for another (a writer, a server that does not answer) before `StoreBusy`."""
 
-TOGETHER = (512, 32) if sqlite3.sqlite_version_info >= (3, 32) else (32,)
+TOGETHER = (512, 128, 32) if sqlite3.sqlite_version_info >= (3, 32) else (32,)
 """So many rows are one statement on SQLite, as long as there are so many; before 3.32 it took no
 more than 999 values. It is the quicker for it, and lets other threads run for longer."""
 
