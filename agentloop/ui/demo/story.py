@@ -31,8 +31,7 @@ class Scale:
     """How much of everything. All seeds are fixed."""
 
     first: int = 300
-    """Requests that the base answers, each `attempts` times."""
-    attempts: int = 2
+    """Requests that the base answers, each twice."""
     second: int = 150
     """Requests that the SFT version answers, each `again` times."""
     again: int = 3
@@ -56,14 +55,13 @@ class Scale:
 
 FULL = Scale()
 FAST = Scale(
-    first=120,
-    attempts=1,
+    first=160,
     second=60,
     third=120,
-    held_out=110,
-    season=80,
-    trial=60,
-    put_right=60,
+    held_out=77,
+    season=66,
+    trial=50,
+    put_right=45,
     rows={"sft": 150, "dpo": 100, "rft": 150},
     hyperparameters={"sft": {"n_epochs": 6}, "dpo": {}, "rft": {"n_epochs": 1}},
 )
@@ -147,14 +145,13 @@ class Story:
         n = self.scale.first
         self.tell.chapter("Traffic on the base model")
         asked = requests(n, seed=1)
-        answers = await self._serve(asked, times=self.scale.attempts, label="conversations")
+        answers = await self._serve(asked, times=2, label="conversations")
         resolved = sum(one.resolved for one in answers)
         self.tell.say(f"{resolved} of {len(answers)} conversations left the shop as was wished")
         some = [one for k, one in enumerate(answers) if k % 3 == 0]
         thumbs = traffic.press_thumbs(self.loop, some)
         fixed = traffic.correct(self.loop, answers, most=self.scale.corrections)
-        firsts = answers[:: self.scale.attempts]
-        right = traffic.put_right(self.loop, firsts, most=self.scale.put_right)
+        right = traffic.put_right(self.loop, answers[::2], most=self.scale.put_right)
         self.tell.say(
             f"{thumbs} thumbs pressed; {fixed} answers corrected by customers, "
             f"{right} calls by the shop's staff"
