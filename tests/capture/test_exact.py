@@ -232,8 +232,9 @@ def test_a_request_that_is_tried_again_is_two_calls(loop, serve, api, stream):
 
 @every_way
 def test_a_server_that_does_not_answer_in_time(loop, serve, api, stream):
+    # Long enough for a loaded machine to get the request to the server.
     server = serve(text("never", silent=True))
-    agent = an_agent(model_settings=ModelSettings(timeout=0.2))
+    agent = an_agent(model_settings=ModelSettings(timeout=1.5))
     error, trace = ask(loop, server, agent, api=api, stream=stream)
     assert type(error).__name__ in ("ModelTimeoutError", "APITimeoutError")
     (call,) = trace.calls
