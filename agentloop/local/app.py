@@ -24,7 +24,7 @@ def create_app(
     *,
     key: str | None = None,
     warm: bool = True,
-    max_batch: int = 32,
+    max_batch: int = 64,
     memory: int = 0,
     threads: int = 0,
 ) -> FastAPI:

@@ -36,7 +36,7 @@ def serve(
     port: int = 8421,
     key: str | None = None,
     warm: bool = True,
-    max_batch: int = 32,
+    max_batch: int = 64,
     memory: int = 0,
     threads: int = 0,
 ) -> None:
@@ -80,7 +80,7 @@ class Server:
         port: int = 8421,
         key: str | None = None,
         warm: bool = True,
-        max_batch: int = 32,
+        max_batch: int = 64,
         memory: int = 0,
         threads: int = 0,
     ) -> None:

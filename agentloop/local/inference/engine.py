@@ -33,7 +33,7 @@ class Listener(Protocol):
 class Engine:
     """Start it, submit generations, close it. Safe to call from any thread."""
 
-    def __init__(self, *, max_batch: int = 32, memory: int = 0, threads: int = 0) -> None:
+    def __init__(self, *, max_batch: int = 64, memory: int = 0, threads: int = 0) -> None:
         """
         Args:
             max_batch: sequences of one model that are generated at once.

@@ -13,7 +13,7 @@ from agentloop.ui.demo import customer
 from agentloop.ui.demo.requests import Request
 from agentloop.ui.demo.shop import Shop
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Customers who write at the same time."""
 
 
