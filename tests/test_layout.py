@@ -45,6 +45,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "psutil": ("local/",),
     "pydantic": ("",),
     "pydantic_core": ("local/",),
+    "pydantic_settings": ("base/settings",),
     "rapidfuzz": ("graders/similarity",),
     "ray": ("scale",),
     "rich": ("ui/",),

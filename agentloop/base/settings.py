@@ -3,12 +3,17 @@
 Only `loop` and `ui` read them; every room is told what it needs by argument.
 """
 
-import os
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from agentloop.base.errors import ConfigError
 from agentloop.base.records.record import Score, complaint
@@ -16,15 +21,14 @@ from agentloop.base.records.record import Score, complaint
 FILE = Path("agentloop.toml")
 
 
-PREFIX = "AGENTLOOP_"
-
-
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Each may be given as `AGENTLOOP_<NAME>` or as a line of `agentloop.toml`; the environment
     wins. Secrets are not among them: a provider reads its key from the environment when it calls.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="AGENTLOOP_", env_ignore_empty=True, toml_file=FILE, frozen=True, extra="forbid"
+    )
 
     database_url: str = "sqlite:///traces/loop.db"
     """Where traces are kept: an SQLAlchemy URL of SQLite or PostgreSQL."""
@@ -38,9 +42,6 @@ class Settings(BaseModel):
     """The lowest score that is imitated, in [0, 1]."""
     bad: Score = 0.2
     """The highest score that is a bad example, in [0, 1] and below `good`."""
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{**_file(), **_environment(), **given})
 
     @model_validator(mode="after")
     def _good_above_bad(self) -> Self:
@@ -64,14 +65,14 @@ class Settings(BaseModel):
         except OSError as error:
             raise ConfigError(f"{FILE} cannot be read: {error.strerror}") from error
 
-
-def _file() -> dict[str, Any]:
-    return tomllib.loads(FILE.read_bytes().decode()) if FILE.is_file() else {}
-
-
-def _environment() -> dict[str, str]:
-    """What the environment says of settings. An empty variable says nothing, and what is none of
-    ours (a provider's key) is left alone."""
-    there = {name.upper(): value for name, value in os.environ.items() if value}
-    names = ((name, f"{PREFIX}{name.upper()}") for name in Settings.model_fields)
-    return {name: there[variable] for name, variable in names if variable in there}
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings  # no file is read that nobody named
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

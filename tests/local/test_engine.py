@@ -49,14 +49,12 @@ def model(base):
     return named
 
 
-def ask(engine, model, talk=KNOWN[0], room=90):
+def generation(dialect, model, ear, talk=KNOWN[0], room=90):
     from agentloop.local.inference.lane import Generation
     from agentloop.local.inference.sampling import Sampling
     from agentloop.local.inference.transcript import Transcript
 
-    dialect = engine.dialect(model)
-    ear = Ear(model.id)
-    generation = Generation(
+    return Generation(
         model,
         dialect.prompt(talk[:-1], TOOLS).ids,
         Sampling(0),
@@ -65,7 +63,11 @@ def ask(engine, model, talk=KNOWN[0], room=90):
         listener=ear,
         streamed=True,
     )
-    engine.submit(generation)
+
+
+def ask(engine, model, talk=KNOWN[0], room=90):
+    ear = Ear(model.id)
+    engine.submit(generation(engine.dialect(model), model, ear, talk, room))
     return ear
 
 
@@ -134,3 +136,33 @@ def test_a_pass_that_fails_fails_all_who_were_in_it_and_nobody_after(engine, mod
         assert all(ear.over.wait(60) for ear in ears)
     assert {str(ear.error) for ear in ears} == {"out of memory"}
     assert heard(ask(engine, model("a"))) == "Hello! How can I help?"
+
+
+def test_a_prompt_waits_some_steps_for_others_and_no_longer(model):
+    from agentloop.local.inference.dialect import Dialect
+    from agentloop.local.inference.lane import PATIENCE, Lane
+
+    one = model("a")
+    dialect = Dialect(one.weights)
+    lane = Lane(one, dialect, max_batch=3 * PATIENCE)
+
+    def come(number):
+        for _ in range(number):
+            lane.add(generation(dialect, one, Ear(), room=90))
+
+    def turns_until(running):
+        turns = 0
+        while len(lane._batch.runs) < running:
+            lane.turn()
+            turns += 1
+            assert turns <= 2 * PATIENCE
+        return turns
+
+    come(PATIENCE - 1)
+    turns_until(PATIENCE - 1)
+    come(1)
+    assert turns_until(PATIENCE) == 1, "few are being answered: there is no reason to wait"
+    come(1)
+    assert turns_until(PATIENCE + 1) == PATIENCE
+    come(PATIENCE)
+    assert turns_until(2 * PATIENCE + 1) == 1, "they need not wait for more"

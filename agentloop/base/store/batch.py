@@ -192,18 +192,11 @@ class Batch:
     def _take_call(self, call: Call) -> None:
         output = call.output
         planted = self._plant(call.trace_id, call.agent, call.path)
-        self.calls[call.id] = {
-            "id": call.id,
-            "trace_id": call.trace_id,
-            "index": call.index,
-            "agent": call.agent,
+        row = {name: getattr(call, name) for name in CALL_ROW}
+        self.calls[call.id] = row | {
             "context": planted.at(len(call.context)) or None,
             "output": None if output is None else planted.leaf,
             "toolset": self._toolset(call.tools),
-            "model": call.model,
-            "version": call.version,
-            "started_at": call.started_at,
-            "ended_at": call.ended_at,
             # Chat Completions keeps no conversation that a later call could go on with.
             "response": call.response_id if call.api != "chat" else None,
             "body": _rest(call, {"usage": call.usage.__dict__, **planted.said_of_ids()}),

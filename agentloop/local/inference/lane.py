@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
 
 from agentloop.local.disk.models import Model
 from agentloop.local.inference import weights
@@ -99,7 +98,7 @@ class Lane:
                     self._waiting.remove(run)
                 else:
                     self._batch.drop(run)
-            with weights.one_thread() if self._small else nullcontext():
+            with weights.one_thread(when=self._small):
                 if self._due():
                     self._batch.admit(self._waiting)
                 self._batch.step()

@@ -66,10 +66,10 @@ def small(model: Any) -> bool:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch computes on the calling thread alone."""
+def one_thread(*, when: bool) -> Iterator[None]:
+    """Torch computes on the calling thread alone, when that is so."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if when else before)
     try:
         yield
     finally:

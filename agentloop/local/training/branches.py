@@ -15,9 +15,8 @@ import numpy as np
 import torch
 
 from agentloop.local.inference.attention import Attention
-
-IGNORED = -100
-"""The label of a token that is not learned."""
+from agentloop.local.inference.dialect import MASKED
+from agentloop.local.inference.prefixes import shared
 
 _KIND = "agentloop_branches_"
 """Beginning of the names under which transformers knows our attention."""
@@ -45,7 +44,7 @@ class Tree:
 
     ids: list[int]
     labels: list[int]
-    """For each token the one that follows it, or `IGNORED`."""
+    """For each token the one that follows it, or `MASKED`."""
     places: list[int]
     """For each token how many come before it in its row."""
     branches: list[Branch]
@@ -64,16 +63,16 @@ def grow(ids_BT: Sequence[Sequence[int]], mask_BT: Sequence[Sequence[int]], labe
     rows = []
     for row, (ids, mask, labels) in enumerate(zip(ids_BT, mask_BT, labels_BT, strict=True)):
         columns = [n for n, real in enumerate(mask) if real]
-        following = [labels[n] for n in columns[1:]] + [IGNORED]
+        following = [labels[n] for n in columns[1:]] + [MASKED]
         keys = np.asarray([ids[n] for n in columns], dtype=">i8") << 32
-        keys += np.asarray(following, dtype=np.int64) - IGNORED
+        keys += np.asarray(following, dtype=np.int64) - MASKED
         rows.append((keys.tobytes(), keys, row, columns, following, ids))
     rows.sort(key=lambda found: found[0])
     tree = Tree([], [], [], [], [])
     path: list[int] = []
     before = np.empty(0, dtype=">i8")
     for _, keys, row, columns, following, ids in rows:
-        common = _common(before, keys)
+        common = shared(before, keys)
         new = range(len(tree.ids), len(tree.ids) + len(columns) - common)
         path = [*path[:common], *new]
         tree.ids += [ids[n] for n in columns[common:]]
@@ -82,16 +81,10 @@ def grow(ids_BT: Sequence[Sequence[int]], mask_BT: Sequence[Sequence[int]], labe
         if new:
             tree.branches.append(Branch(path, common))
         tree.learned += [
-            (row, columns[n + 1], path[n]) for n, label in enumerate(following) if label != IGNORED
+            (row, columns[n + 1], path[n]) for n, label in enumerate(following) if label != MASKED
         ]
         before = keys
     return tree
-
-
-def _common(a: Any, b: Any) -> int:
-    length = min(len(a), len(b))
-    differs = a[:length] != b[:length]
-    return int(differs.argmax()) if differs.any() else length
 
 
 class _Group(NamedTuple):

@@ -6,7 +6,7 @@ have got. Prompts that are answered several times are computed once.
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from agentloop.base.records import Json
@@ -50,7 +50,7 @@ class Rollouts:
         ]
         small = weights.small(model)
         batch = Batch(model, self._dialect.ends, slots=2 * SLOTS if small else SLOTS)
-        with _evaluating(model), weights.one_thread() if small else nullcontext():
+        with _evaluating(model), weights.one_thread(when=small):
             generate(batch, runs)
         return [run.out for run in runs]
 

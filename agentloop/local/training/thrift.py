@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from agentloop.local.inference.attention import Attention
-from agentloop.local.training.branches import IGNORED, Plan, grow, prepare
+from agentloop.local.inference.dialect import MASKED
+from agentloop.local.training.branches import Plan, grow, prepare
 
 _WORTH = 0.9
 """Share of a batch's tokens, padding included, that a tree has at most to be worth it."""
@@ -38,7 +39,7 @@ def save_tokens(model: Any) -> None:
     model.base_model.register_forward_hook(only_wanted)
 
     def computed(given: dict[str, Any], work: _Work) -> Any:
-        learned = work.labels != IGNORED
+        learned = work.labels != MASKED
         wanted.append(learned)
         try:
             return inner(
@@ -51,7 +52,7 @@ def save_tokens(model: Any) -> None:
     def forward(*args: Any, **given: Any) -> Any:
         nonlocal branching
         plain = not given.get("fused_lm_head") or given.get("labels") is None
-        if args or plain or not (given["labels"][:, 1:] != IGNORED).any():
+        if args or plain or not (given["labels"][:, 1:] != MASKED).any():
             return inner(*args, **given)
         work = (_tree(given, attention) if branching else None) or _whole(given)
         outputs = computed(given, work)
@@ -62,7 +63,7 @@ def save_tokens(model: Any) -> None:
         for name in _PER_TOKEN:
             if (value := getattr(outputs, name)) is not None:
                 setattr(outputs, name, work.spread(value[0]))
-        outputs.label_mask = given["labels"][:, 1:] != IGNORED
+        outputs.label_mask = given["labels"][:, 1:] != MASKED
         items = given.get("num_items_in_batch")
         count = outputs.label_mask.sum() if items is None else items
         outputs.loss = -outputs.log_probs.sum() / count
@@ -77,7 +78,7 @@ class _Work:
 
     inputs: dict[str, Any]
     labels: torch.Tensor
-    """For each token of the input the one that follows it, or `IGNORED`."""
+    """For each token of the input the one that follows it, or `MASKED`."""
     shape: tuple[int, int]
     """Of the figures that TRL expects: rows, and tokens less one."""
     targets: torch.Tensor
@@ -98,8 +99,8 @@ def _whole(given: dict[str, Any]) -> _Work:
     """The rows as they are."""
     labels_BT = given["labels"]
     rows, tokens = labels_BT.shape
-    last_B1 = labels_BT.new_full((rows, 1), IGNORED)
-    targets = (labels_BT[:, 1:] != IGNORED).flatten().nonzero()[:, 0]
+    last_B1 = labels_BT.new_full((rows, 1), MASKED)
+    targets = (labels_BT[:, 1:] != MASKED).flatten().nonzero()[:, 0]
     return _Work({}, torch.cat([labels_BT[:, 1:], last_B1], 1), (rows, tokens - 1), targets)
 
 
@@ -116,7 +117,7 @@ def _tree(given: dict[str, Any], attention: Attention) -> _Work | None:
     rows, width = labels_BT.shape
     tree = grow(ids_BT.tolist(), mask_BT.tolist(), labels_BT.tolist())
     # A row may begin, after its padding, with a token to learn: the tree has nothing before it.
-    whole = len(tree.learned) == int((labels_BT[:, 1:] != IGNORED).sum())
+    whole = len(tree.learned) == int((labels_BT[:, 1:] != MASKED).sum())
     if not whole or len(tree.ids) > _WORTH * rows * width:
         return None
     order = {place: n for n, place in enumerate(sorted({at for _, _, at in tree.learned}))}
