@@ -331,7 +331,7 @@ class AgentLoop(Rooms):
         self.ledger.version(candidate)
         against = id_of(baseline) if baseline else registry.live(self.ledger.moves(agent))
         runs: dict[str | None, list[Judged]] = {}
-        for one in self._judged([agent], held_out=True):
+        for one in self._judged([agent], held_out=True, versions={candidate, against}):
             runs.setdefault(one.trace.version, []).append(one)
         return registry.gate(
             candidate,

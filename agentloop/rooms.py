@@ -3,7 +3,7 @@
 Here is how they are wired; `loop.py` says in which order they are walked.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import finalize
@@ -186,9 +186,16 @@ class Rooms:
                 raise NotFound(f"no agent {name!r} in {self.store.name}; known: {there}")
         return wanted
 
-    def _judged(self, agents: Sequence[str], *, held_out: bool) -> Iterator[Judged]:
+    def _judged(
+        self,
+        agents: Sequence[str],
+        *,
+        held_out: bool,
+        versions: Collection[str | None] | None = None,
+    ) -> Iterator[Judged]:
         self.flush()
-        return feedback.settle(self.store.all_judged(agents=agents, held_out=held_out))
+        found = self.store.all_judged(agents=agents, held_out=held_out, versions=versions)
+        return feedback.settle(found)
 
     def _branches(
         self, forks: Iterable[Fork], where: Condition | None = None

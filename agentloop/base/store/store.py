@@ -1,7 +1,7 @@
 """The store: records in, records out. No caller ever sees a row, a session or SQL."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice, zip_longest
@@ -180,6 +180,14 @@ class Store:
             raise NotFound(f"no trace {trace_id!r}; `agentloop traces list` shows what there is")
         return found[trace_id]
 
+    def traces(self, ids: Sequence[str]) -> Iterator[Trace]:
+        """The traces with these ids, in that order, those that are there."""
+        for start in range(0, len(ids), PAGE):
+            page = ids[start : start + PAGE]
+            with self._database.read() as connection:
+                found = load(connection, page)
+            yield from (found[id].trace for id in page if id in found)
+
     def call_of_response(self, response_id: str) -> tuple[Trace, Call] | None:
         """The call that the server answered with that response, and its trace; of several the
         latest. None when there is none, also where the API keeps no conversations."""
@@ -212,6 +220,7 @@ class Store:
         since: datetime | None = None,
         trial: str | None = None,
         held_out: bool | None = None,
+        versions: Collection[str | None] | None = None,
         newest_first: bool = False,
         limit: int | None = None,
     ) -> Iterator[Judged]:
@@ -221,6 +230,7 @@ class Store:
             agents: only traces in which one of these agents made a call.
             trial: only traces that were assigned to an arm of this trial.
             held_out: only traces that were (or were not) run to measure with.
+            versions: only traces of these versions; None is the agent's own model.
         """
         conditions: list[ColumnElement[bool]] = []
         if agents is not None:
@@ -232,6 +242,10 @@ class Store:
             conditions.append(t.trace.c.trial == trial)
         if held_out is not None:
             conditions.append(t.trace.c.held_out == held_out)
+        if versions is not None:
+            named = t.trace.c.version.in_([v for v in versions if v is not None])
+            own = t.trace.c.version.is_(None)
+            conditions.append(named | own if None in versions else named)
         order = [t.trace.c.started_at, t.trace.c.id]
         ids = select(t.trace.c.id).where(*conditions).limit(limit)
         ids = ids.order_by(*[c.desc() for c in order] if newest_first else order)

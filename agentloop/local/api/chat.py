@@ -30,7 +30,9 @@ def router(models: Models, engine: Engine) -> APIRouter:
     async def create(body: ChatBody, request: Request) -> Response:
         model = known(models, body.model)
         try:
-            dialect = await run_in_threadpool(engine.dialect, model)
+            dialect = engine.known_dialect(model)
+            if dialect is None:
+                dialect = await run_in_threadpool(engine.dialect, model)
         except ConfigError as error:
             if engine.state == "ready":  # then it is the model that cannot talk
                 raise WireError(str(error), param="model", code="model_not_usable") from error

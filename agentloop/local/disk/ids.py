@@ -9,7 +9,12 @@ _ALPHABET = string.ascii_letters + string.digits
 
 def fresh(kind: str, length: int = 24) -> str:
     """`kind` and random letters: `fresh("file-")` -> `file-3kZ…`."""
-    return kind + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    drawn = secrets.randbelow(len(_ALPHABET) ** length)
+    letters = []
+    for _ in range(length):
+        drawn, letter = divmod(drawn, len(_ALPHABET))
+        letters.append(_ALPHABET[letter])
+    return kind + "".join(letters)
 
 
 def now() -> int:

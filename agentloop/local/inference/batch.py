@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from agentloop.local.inference.attention import Attention
-from agentloop.local.inference.prefixes import WORTH, Prefixes, Tokens, shared, tokens
+from agentloop.local.inference.prefixes import WORTH, Beginnings, Prefixes, shared, tokens
 from agentloop.local.inference.rows import Rows
 from agentloop.local.inference.sampling import Sampling, choose
 
@@ -36,7 +36,7 @@ class Run:
         self.out: list[int] = []
         self.finish: str | None = None
         """None while it goes on; then `stop` or `length`."""
-        self.wanted: Tokens = tokens(self.prompt)
+        self.wanted = tokens(self.prompt)
 
     def take(self, token: int, ends: Collection[int]) -> None:
         """The next token has been chosen; `ends` are those that end a sequence."""
@@ -89,6 +89,8 @@ class Batch:
         self._cache = "cache" if "cache" in takes else "past_key_values"
         self.runs: list[Run] = []
         """Row n of the buffers belongs to run n."""
+        self._prompts = Beginnings()
+        """Those of `runs`."""
 
     @property
     def free(self) -> int:
@@ -107,6 +109,8 @@ class Batch:
             waiting.extendleft(reversed(group))  # whoever hears of it has to find them
             raise
         self.runs += group
+        for run in group:
+            self._prompts.add(run.wanted, id(run))
         self._choose(group, logits_BV)
 
     def _prefill(self, group: Sequence[Run]) -> torch.Tensor:
@@ -145,6 +149,7 @@ class Batch:
             self._rows.copy(last, n, len(moved.prompt) + len(moved.out))
             self.runs[n] = moved
         self.runs.pop()
+        self._prompts.remove(run.wanted, id(run))
         if not self.runs:
             self._rows.free()
 
@@ -181,15 +186,14 @@ class Batch:
 
     def _known(self, run: Run) -> int:
         """Tokens of the prompt that need not be computed."""
-        best = max((shared(other.wanted, run.wanted) for other in self.runs), default=0)
+        best, _ = self._prompts.nearest(run.wanted)
         if self._prefixes is not None:
             best = max(best, self._prefixes.longest(run.wanted)[0])
         return _usable(best, run)
 
     def _reuse(self, row: int, run: Run) -> int:
         """Put into `row` what is known of the prompt; how many tokens that is."""
-        lengths = [shared(other.wanted, run.wanted) for other in self.runs]
-        best = max(lengths, default=0)
+        best, whose = self._prompts.nearest(run.wanted)
         stored, snapshot = (0, None)
         if self._prefixes is not None:
             stored, snapshot = self._prefixes.longest(run.wanted)
@@ -199,7 +203,8 @@ class Batch:
         if snapshot is not None and stored > best:
             self._rows.load(row, snapshot, known)
         else:
-            self._rows.copy(lengths.index(best), row, known)
+            source = next(n for n, other in enumerate(self.runs) if id(other) == whose)
+            self._rows.copy(source, row, known)
         return known
 
     def _forward(

@@ -72,6 +72,10 @@ class Engine:
         """Wait until torch is there, or known not to be; whether that came to pass."""
         return self._ready.wait(timeout)
 
+    def known_dialect(self, model: Model) -> Dialect | None:
+        """How the model talks, where somebody has asked before. Does not wait."""
+        return self._dialects.get(str(model.weights))
+
     def dialect(self, model: Model) -> Dialect:
         """How the model talks. Waits until the engine is ready.
 
@@ -112,7 +116,15 @@ class Engine:
     def _prepare(self) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread takes no processor
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401 - slow, so early
+
+        # All of it is slow, and half would come with the first request.
+        from transformers import (  # noqa: F401
+            AutoModelForCausalLM,
+            AutoTokenizer,
+            activations,
+            masking_utils,
+            modeling_layers,
+        )
 
         from agentloop.local.inference import lane, weights  # noqa: F401 - loaded once, here
 

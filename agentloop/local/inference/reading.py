@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from agentloop.base.records import Json
@@ -68,13 +69,8 @@ class Reader:
             at_most: how many tool calls are taken; later ones are left out.
         """
         from transformers.utils.chat_parsing import ResponseParser
-        from transformers.utils.chat_parsing.response_templates import load_response_template
 
-        chosen = template or HERMES
-        if not tools:
-            fields = {k: field for k, field in chosen["fields"].items() if k != "tool_calls"}
-            chosen = {**chosen, "fields": fields}
-        self._spec = load_response_template(chosen)
+        self._spec = _spec(json.dumps(template or HERMES), tools)
         self._parser = ResponseParser(self._spec, prefix=prompt if template else "")
         self._left = at_most
         self._raw = ""
@@ -165,6 +161,17 @@ class Reader:
             return []
         self._begun = True
         return [Said(kept)]
+
+
+@lru_cache(maxsize=64)
+def _spec(template: str, tools: bool) -> Any:
+    """The template, read once; without tools, a tool call is text."""
+    from transformers.utils.chat_parsing.response_templates import load_response_template
+
+    chosen = json.loads(template)
+    if not tools:
+        chosen["fields"].pop("tool_calls", None)
+    return load_response_template(chosen)
 
 
 def message(pieces: Sequence[Piece]) -> Json:

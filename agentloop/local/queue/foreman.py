@@ -17,6 +17,7 @@ from agentloop.local.disk.jobs import Jobs, Status, TuningJob
 from agentloop.local.disk.models import Models
 from agentloop.local.disk.root import Root
 from agentloop.local.queue.checking import Complaint, check
+from agentloop.local.queue.nursery import Nursery
 from agentloop.local.queue.process import Worker
 
 log = logging.getLogger(__name__)
@@ -42,16 +43,14 @@ class Foreman:
     ) -> None:
         """
         Args:
-            ready: returns when there is time to start a worker ahead of its job; None starts
-                each worker with its job.
+            ready: see `Nursery`.
         """
         self._root, self._jobs, self._files, self._models = root, jobs, files, models
-        self._ready = ready
+        self._nursery = Nursery(root.folder / "worker.log", ready=ready)
         self._unchecked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._queued: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._spawning = threading.Lock()
-        self._spare: Worker | None = None
+        self._engaging = threading.Lock()
         self._current: tuple[str, Worker] | None = None
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -86,11 +85,11 @@ class Foreman:
         self._closing.set()
         self._unchecked.put(None)
         self._queued.put(None)
-        with self._spawning:
-            held = [self._spare, self._current[1] if self._current else None]
-        for worker in held:
-            if worker is not None:
-                worker.end()
+        self._nursery.close()
+        with self._engaging:
+            current = self._current
+        if current is not None:
+            current[1].end()
         for thread in self._threads:
             thread.join(timeout=30)
 
@@ -106,7 +105,7 @@ class Foreman:
         """
         job = self._jobs.advance(id, Status.CANCELLED)
         self._jobs.note(id, "The job was cancelled")
-        with self._spawning:
+        with self._engaging:
             current = self._current
         if current is not None and current[0] == id:
             current[1].end()
@@ -166,7 +165,7 @@ class Foreman:
 
     def _train_all(self) -> None:
         while not self._closing.is_set():
-            self._spawn_ahead()
+            self._nursery.prepare()
             id = self._queued.get()
             if id is None or self._closing.is_set():
                 return
@@ -191,7 +190,7 @@ class Foreman:
                     self._hear(self._jobs.get(id), report)
         finally:
             worker.end()
-            with self._spawning:
+            with self._engaging:
                 self._current = None
             # What is half-written makes room, before more is written. While the server closes it
             # stays: the next one begins the job again.
@@ -213,11 +212,11 @@ class Foreman:
     def _engaged(self, job: TuningJob) -> Worker | None:
         """A worker that has the job; None when the server closes, or the job is cancelled."""
         assignment = self._assignment(job)
-        while (worker := self._worker()) is not None:
-            with self._spawning:
+        while (worker := self._nursery.worker()) is not None:
+            with self._engaging:
                 self._current = (job.id, worker)
-            # Whoever cancels changes the state first and looks for the worker then.
-            if not self._going(job.id):
+            # Whoever cancels or closes changes the state first and looks for the worker then.
+            if self._closing.is_set() or not self._going(job.id):
                 worker.end()
                 return None
             if worker.assign(assignment):
@@ -225,23 +224,6 @@ class Foreman:
             # One that waited may have been killed; a fresh one takes its first order.
             worker.end()
         return None
-
-    def _worker(self) -> Worker | None:
-        with self._spawning:
-            if self._closing.is_set():
-                return None
-            spare, self._spare = self._spare, None
-            if spare is not None and spare.alive:
-                return spare
-            return Worker(self._root.folder / "worker.log")
-
-    def _spawn_ahead(self) -> None:
-        if self._ready is None:
-            return
-        self._ready()
-        with self._spawning:
-            if not self._closing.is_set() and (self._spare is None or not self._spare.alive):
-                self._spare = Worker(self._root.folder / "worker.log")
 
     def _assignment(self, job: TuningJob) -> Json:
         base = self._models.get(job.model)

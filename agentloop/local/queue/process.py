@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Protocol, Self
 
 import agentloop
 from agentloop.base.records import Json
@@ -20,26 +20,32 @@ PATIENCE = 5.0
 """Seconds that a worker has to end when it is asked to."""
 
 
+class Process(Protocol):
+    """What a worker needs of its process; `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Worker:
     """A process that waits for one job. Its standard input ending is its end, so it cannot
     outlive the server; what it writes to standard error goes to a log.
     """
 
-    def __init__(self, log_file: Path) -> None:
-        self.log = log_file
-        package = Path(agentloop.__file__).parents[1]
-        paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-        # The key of the server is nobody else's business.
-        inherited = {k: v for k, v in os.environ.items() if k != "AGENTLOOP_LOCAL_KEY"}
-        with log_file.open("wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "agentloop.local.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**inherited, "PYTHONPATH": os.pathsep.join(paths)},
-            )
-        self._orders, self._said = _pipe(self._process.stdin), _pipe(self._process.stdout)
+    def __init__(self, process: Process, orders: IO[bytes], said: IO[bytes], log: Path) -> None:
+        """`orders` is its standard input, `said` its standard output."""
+        self.log = log
+        self._process, self._orders, self._said = process, orders, said
+
+    @classmethod
+    def started(cls, log_file: Path) -> Self:
+        """A worker in a new process."""
+        process = program(log_file, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return cls(process, _pipe(process.stdin), _pipe(process.stdout), log_file)
 
     @property
     def pid(self) -> int:
@@ -72,13 +78,13 @@ class Worker:
         """Have it end, and wait for that."""
         if self.alive:
             self._process.terminate()
+        with suppress(OSError):  # an order that it did not take is still in the pipe
+            self._orders.close()
         try:
             self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        with suppress(OSError):  # an order that it did not take is still in the pipe
-            self._orders.close()
 
     def last_words(self, job_log: Path) -> str:
         """How it ended, and the last line that it wrote to its log."""
@@ -91,6 +97,20 @@ class Worker:
         lines = written.read_text(errors="replace").split("\n") if written else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f"The training process {how}." + (f" Its last line: {last}" if last else "")
+
+
+def program(log_file: Path, *options: str, **pipes: Any) -> "subprocess.Popen[bytes]":
+    """A process of `agentloop.local.worker`, which knows nothing of the server's key."""
+    package = Path(agentloop.__file__).parents[1]
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    inherited = {k: v for k, v in os.environ.items() if k != "AGENTLOOP_LOCAL_KEY"}
+    with log_file.open("wb") as errors:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-m", "agentloop.local.worker", *options],
+            stderr=errors,
+            env={**inherited, "PYTHONPATH": os.pathsep.join(paths)},
+            **pipes,
+        )
 
 
 def _pipe(end: IO[bytes] | None) -> IO[bytes]:

@@ -64,15 +64,15 @@ def grow(ids_BT: Sequence[Sequence[int]], mask_BT: Sequence[Sequence[int]], labe
     for row, (ids, mask, labels) in enumerate(zip(ids_BT, mask_BT, labels_BT, strict=True)):
         columns = [n for n, real in enumerate(mask) if real]
         following = [labels[n] for n in columns[1:]] + [MASKED]
-        keys = np.asarray([ids[n] for n in columns], dtype=">i8") << 32
-        keys += np.asarray(following, dtype=np.int64) - MASKED
-        rows.append((keys.tobytes(), keys, row, columns, following, ids))
+        pairs = np.asarray([ids[n] for n in columns], dtype=">i8") << 32
+        pairs += np.asarray(following, dtype=np.int64) - MASKED
+        rows.append((pairs.tobytes(), row, columns, following, ids))
     rows.sort(key=lambda found: found[0])
     tree = Tree([], [], [], [], [])
     path: list[int] = []
-    before = np.empty(0, dtype=">i8")
-    for _, keys, row, columns, following, ids in rows:
-        common = shared(before, keys)
+    before = b""
+    for keys, row, columns, following, ids in rows:
+        common = shared(before, keys, width=8)
         new = range(len(tree.ids), len(tree.ids) + len(columns) - common)
         path = [*path[:common], *new]
         tree.ids += [ids[n] for n in columns[common:]]

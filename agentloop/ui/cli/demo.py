@@ -54,16 +54,18 @@ def demo(
 
 def _play(folder: Path, fast: bool, as_json: bool) -> tuple[Any, str]:
     """How the story ended, and where the provider listened."""
-    import agents
-
     from agentloop.ui.demo.server import local_provider
-    from agentloop.ui.demo.story import FAST, FULL, Story
 
-    # The SDK's own exporter would want a key and the network.
-    agents.set_trace_processors([])
     teller = Teller(err if as_json else out, folder)
     teller.chapter("Starting the local provider")
-    with local_provider(folder / "local") as url:
+    with local_provider(folder / "local") as answering:
+        import agents  # takes seconds, as the provider does
+
+        from agentloop.ui.demo.story import FAST, FULL, Story
+
+        # The SDK's own exporter would want a key and the network.
+        agents.set_trace_processors([])
+        url = answering()
         teller.say(f"{tiny_base()} answers at {url}")
         settings = Settings.read().model_copy(
             update={"local_url": url, "spill_dir": folder, "good": 0.8, "bad": 0.2}
@@ -88,6 +90,13 @@ class Teller:
         self._console = console
         self._folder = folder
         self._began = monotonic()
+        columns = (
+            TextColumn("      {task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
     def chapter(self, title: str) -> None:
         minutes, seconds = divmod(int(monotonic() - self._began), 60)
@@ -98,15 +107,16 @@ class Teller:
 
     @contextmanager
     def counting(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        columns = (
-            TextColumn("      {task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-            task = bar.add_task(label, total=total)
+        """A bar; several may be shown at once."""
+        bar = self._bar
+        task = bar.add_task(label, total=total)
+        bar.start()
+        try:
             yield lambda: bar.advance(task)
+        finally:
+            bar.remove_task(task)
+            if not bar.tasks:
+                bar.stop()
 
     def follow(self, job: TuningJob, label: str) -> None:
         tuning.follow(job, f"      {label}")

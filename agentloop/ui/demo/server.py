@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -15,12 +15,10 @@ START_SECONDS = 120.0
 
 
 @contextmanager
-def local_provider(root: Path) -> Iterator[str]:
-    """The address of a local provider that keeps its files under `root`, up to and including
-    `/v1`. It listens on a free port of loopback, and ends with the block.
-
-    Raises:
-        ProviderBusy: it did not start; the message has its last words.
+def local_provider(root: Path) -> Iterator[Callable[[], str]]:
+    """A local provider that keeps its files under `root`, listens on a free port of loopback, and
+    ends with the block. Gives what waits until it answers and returns its address, up to and
+    including `/v1`, or raises `ProviderBusy` with its last words.
     """
     root.mkdir(parents=True, exist_ok=True)
     log = root / "server.log"
@@ -28,7 +26,7 @@ def local_provider(root: Path) -> Iterator[str]:
         command = [*_AGENTLOOP, "local", "serve", "--root", str(root), "--port", "0"]
         server = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603
     try:
-        yield _address(server, root, log)
+        yield lambda: _address(server, root, log)
     finally:
         server.terminate()
         try:

@@ -5,6 +5,7 @@
 Each step says what it does before it does it, and what came of it, well or not.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -124,6 +125,7 @@ class Story:
         self.base = base
         self.client = AsyncOpenAI(base_url=loop.settings.local_url, api_key="none", timeout=300)
         self.provider = OpenAIProvider(openai_client=self.client, use_responses=False)
+        self.room = traffic.Room(traffic.AT_ONCE)
         self.agent: Agent[Shop] = agents.support(base)
         self.live: Version | None = None
         self.ending = Ending()
@@ -131,7 +133,6 @@ class Story:
     async def play(self) -> Ending:
         began = monotonic()
         await self._first_traffic()
-        await self._measure("base", None)
         for method in ("sft", "dpo", "rft"):
             await self._turn(method)
         await self._trial()
@@ -145,7 +146,9 @@ class Story:
         n = self.scale.first
         self.tell.chapter("Traffic on the base model")
         asked = requests(n, seed=1)
-        answers = await self._serve(asked, times=2, label="conversations")
+        answers, measured = await asyncio.gather(
+            self._serve(asked, times=2, label="conversations"), self._held_out("base", None)
+        )
         resolved = sum(one.resolved for one in answers)
         self.tell.say(f"{resolved} of {len(answers)} conversations left the shop as was wished")
         some = [one for k, one in enumerate(answers) if k % 3 == 0]
@@ -159,6 +162,7 @@ class Story:
         self.tell.advice(self.loop.advise(self._crew()))
         for method in ("dpo", "rft"):
             self._look(method)
+        self._measured("base", None, measured)
 
     async def _turn(self, method: str) -> None:
         """One turn of the loop: traffic where it is wanted, rows, training, measure, gate."""
@@ -183,10 +187,13 @@ class Story:
         except AgentloopError as error:
             self.tell.say(f"no version from {method}: {error}")
             return
-        line = await self._measure(method, version)
-        if method == "rft":
-            await self._measure_season(self._line_of(self.live), self.live)
-            await self._measure_season(line, version)
+        held_out, season = await asyncio.gather(
+            self._held_out(method, version),
+            self._season(method, version) if method == "rft" else _nothing(),
+        )
+        line = self._measured(method, version, held_out)
+        if season:
+            self._measured_season(line, season)
         line.rows, line.trained = len(dataset.rows), trained
         gate = self._gate(method, version, line)
         line.gate = "open" if gate.open else "closed"
@@ -202,7 +209,11 @@ class Story:
     async def _later_traffic(self, season: int, n: int, again: int) -> str:
         """Traffic on the live version, in the words of `season`; which traces it made."""
         asked = requests(n, seed=season, season=season)
-        answers = await self._serve(asked, times=again, label="conversations")
+        live = next(one for one in self.ending.lines if one.version == self._live_id)
+        answers, measured = await asyncio.gather(
+            self._serve(asked, times=again, label="conversations"),
+            self._season(live.name, self.live) if season == SEASONS else _nothing(),
+        )
         thumbs = traffic.press_thumbs(self.loop, answers)
         resolved = sum(one.resolved for one in answers)
         self.tell.say(
@@ -210,7 +221,13 @@ class Story:
             f"{f'each asked {again} times' if again > 1 else 'asked'}: "
             f"{resolved} of {len(answers)} were helped; {thumbs} thumbs"
         )
-        return f"version == {self.live.id if self.live else None!r}"
+        if measured:
+            self._measured_season(live, measured)
+        return f"version == {self._live_id!r}"
+
+    @property
+    def _live_id(self) -> str | None:
+        return self.live.id if self.live else None
 
     def _crew(self) -> tuple[str, ...]:
         """Those of the crew who had something to do."""
@@ -237,11 +254,23 @@ class Story:
         self.tell.follow(job, f"training by {method}")
         return self.loop.register(job), monotonic() - began
 
-    async def _measure(self, name: str, version: Version | None) -> Line:
-        """The held-out requests, answered by one version, each measured by rule and by taste."""
-        n = self.scale.held_out
-        answers = await self._judged(requests(n, seed=9, held_out=True), name, version)
-        traces = [self.loop.store.trace(one.trace_id) for one in answers]
+    async def _held_out(self, name: str, version: Version | None) -> list[traffic.Answered]:
+        """The held-out requests, answered by one version."""
+        asked = requests(self.scale.held_out, seed=9, held_out=True)
+        return await self._judged(asked, name, version)
+
+    async def _season(self, name: str, version: Version | None) -> list[traffic.Answered]:
+        """New requests in the words of the last season: what RFT is for. The gate of a version
+        compares whatever held-out requests both versions answered."""
+        asked = requests(self.scale.season, seed=10, season=SEASONS)
+        return await self._judged(asked, name, version)
+
+    def _measured(
+        self, name: str, version: Version | None, answers: Sequence[traffic.Answered]
+    ) -> Line:
+        """What the held-out requests say of a version, each measured by rule and by taste."""
+        n = len(answers)
+        traces = list(self.loop.store.traces([one.trace_id for one in answers]))
         times = sorted((t.ended_at - t.started_at).total_seconds() for t in traces if t.ended_at)
         line = Line(
             name=name,
@@ -259,19 +288,12 @@ class Story:
         )
         return line
 
-    async def _measure_season(self, line: Line, version: Version | None) -> None:
-        """New requests in the words of the last season: what RFT is for. The gate of a version
-        compares whatever held-out requests both versions answered."""
-        n = self.scale.season
-        answers = await self._judged(requests(n, seed=10, season=SEASONS), line.name, version)
-        line.season = Tally(sum(one.resolved for one in answers), n)
+    def _measured_season(self, line: Line, answers: Sequence[traffic.Answered]) -> None:
+        line.season = Tally(sum(one.resolved for one in answers), len(answers))
         self.tell.say(
-            f"{line.name}: task success {_rate(line.season)} of {n} new requests of the season"
+            f"{line.name}: task success {_rate(line.season)} of {len(answers)} new requests of "
+            "the season"
         )
-
-    def _line_of(self, version: Version | None) -> Line:
-        id = version.id if version else None
-        return next(line for line in self.ending.lines if line.version == id)
 
     async def _judged(
         self, asked: Sequence[Request], name: str, version: Version | None
@@ -323,7 +345,7 @@ class Story:
         self.tell.say(f"rolled back: {CREW[0]} -> {back.version or 'its own model'}")
         for agent in CREW:
             self.loop.swap(agent, self.live)
-        self.tell.say(f"and forward: {CREW[0]} -> {self.live.id if self.live else None}")
+        self.tell.say(f"and forward: {CREW[0]} -> {self._live_id}")
 
     async def _serve(
         self, asked: Sequence[Any], *, times: int, label: str, **options: Any
@@ -334,6 +356,7 @@ class Story:
                 self.agent,
                 asked,
                 provider=self.provider,
+                room=self.room,
                 times=times,
                 told=told,
                 **options,
@@ -356,6 +379,10 @@ GATES: dict[str, tuple[str, dict[str, float]]] = {
 WIDER: Mapping[str, Mapping[str, Any]] = {"rft": {"band": (0.0, 1.0)}}
 """Method -> how its harvest differs from the defaults. A model this small forgets what it is not
 asked, so the tasks that it always passes are asked again beside the others (measured: LOG.md)."""
+
+
+async def _nothing() -> list[traffic.Answered]:
+    return []
 
 
 def _rate(tally: Tally) -> str:

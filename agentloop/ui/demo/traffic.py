@@ -16,6 +16,9 @@ from agentloop.ui.demo.shop import Shop
 AT_ONCE = 128
 """Customers who write at the same time."""
 
+Room = asyncio.Semaphore
+"""Room for so many customers."""
+
 
 class Answered(NamedTuple):
     """One conversation, and what came of it."""
@@ -41,6 +44,7 @@ async def serve(
     requests: Sequence[Request],
     *,
     provider: Any,
+    room: Room,
     times: int = 1,
     told: Callable[[], None] = lambda: None,
     **options: Any,
@@ -49,19 +53,27 @@ async def serve(
 
     Args:
         provider: where the agent's own model answers.
+        room: for those who write at the same time.
         told: called after each conversation.
         options: go to `loop.run`.
     """
-    room = asyncio.Semaphore(AT_ONCE)
 
     async def one(request: Request, attempt: int) -> Answered:
-        async with room:
+        try:
             answered = await _converse(loop, agent, request, attempt, provider, options)
+        finally:
+            room.release()
         told()
         return answered
 
-    asked = [(request, attempt) for request in requests for attempt in range(times)]
-    return list(await asyncio.gather(*(one(*each) for each in asked)))
+    asked = []
+    async with asyncio.TaskGroup() as group:
+        for request in requests:
+            for attempt in range(times):
+                await room.acquire()
+                asked.append(group.create_task(one(request, attempt)))
+                await asyncio.sleep(0)  # not all in one moment: the model answers the first ones
+    return [task.result() for task in asked]
 
 
 async def _converse(
