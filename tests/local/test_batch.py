@@ -2,13 +2,16 @@
 
 import random
 from collections import deque
+from itertools import takewhile
 
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentloop.local.inference.batch import PREFILL, Batch, Run, generate
-from agentloop.local.inference.prefixes import Prefixes
+from agentloop.local.inference.prefixes import Beginnings, Prefixes, tokens
 from agentloop.local.inference.sampling import Sampling
 
 SMALL = {
@@ -151,6 +154,41 @@ def test_prefixes_used_longest_ago_go_first():
         generate(batch, [Run(prompt, Sampling(0), 1)])
     known = [prefixes.longest(Run(prompt, Sampling(0), 1).wanted)[0] for prompt in asked]
     assert known == [0, 50, 50]
+
+
+tokens_of = st.lists(st.integers(0, 2), max_size=8)
+
+
+@given(st.lists(tokens_of), tokens_of)
+def test_the_neighbour_in_order_shares_the_longest_beginning(known, wanted):
+    order = Beginnings()
+    for n, sequence in enumerate(known):
+        order.add(tokens(sequence), n)
+    for n, sequence in list(enumerate(known))[::2]:
+        order.remove(tokens(sequence), n)
+    left = dict(list(enumerate(known))[1::2])
+    length, whose = order.nearest(tokens(wanted))
+    lengths = {
+        n: sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, wanted, strict=False))
+        )
+        for n, one in left.items()
+    }
+    assert length == max(lengths.values(), default=0)
+    assert length == 0 or lengths[whose] == length
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), max_size=12))
+def test_of_prefixes_that_begin_each_other_the_longest_is_held(finished):
+    nothing = [(torch.empty(0), torch.empty(0))]
+    prefixes = Prefixes(1000)
+    for sequence in map(tokens, finished):
+        if prefixes.wants(sequence):
+            prefixes.keep(sequence, nothing)
+    kept = {one.sequence for one in prefixes._held.values()}
+    every = set(map(tokens, finished))
+    begun = {a for a in every if any(b != a and b.startswith(a) for b in every)}
+    assert kept == every - begun
 
 
 def test_no_more_run_at_once_than_there_is_room_for():

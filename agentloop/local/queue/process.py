@@ -40,6 +40,8 @@ class Worker:
         """`orders` is its standard input, `said` its standard output."""
         self.log = log
         self._process, self._orders, self._said = process, orders, said
+        self._heard = False
+        """Whether somebody listens to what it says."""
 
     @classmethod
     def started(cls, log_file: Path) -> Self:
@@ -68,11 +70,13 @@ class Worker:
 
     def reports(self) -> Iterator[Json]:
         """What it reports, until it ends."""
-        for line in self._said:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                log.warning("worker %d wrote %r", self.pid, line[:200])
+        self._heard = True
+        with self._said:
+            for line in self._said:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    log.warning("worker %d wrote %r", self.pid, line[:200])
 
     def end(self) -> None:
         """Have it end, and wait for that."""
@@ -80,6 +84,8 @@ class Worker:
             self._process.terminate()
         with suppress(OSError):  # an order that it did not take is still in the pipe
             self._orders.close()
+        if not self._heard:
+            self._said.close()
         try:
             self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
