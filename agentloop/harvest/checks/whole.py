@@ -37,6 +37,7 @@ class Whole:
         self._sets: dict[frozenset[str], Sighted] = {}
         self._sizes: dict[frozenset[str], int] = {}
         self._taught: set[str] = set()
+        self._teaching = 0
         self._declining: list[int] = []
 
     @property
@@ -50,6 +51,8 @@ class Whole:
         """Note which keys a row has."""
         match self._method:
             case Method.SFT:
+                if "messages" not in row:  # said already, and no row to compare with
+                    return
                 keys = frozenset(SFT_KEYS & row.keys())
             case Method.DPO:
                 given = row.get("input")
@@ -65,6 +68,7 @@ class Whole:
     def taught(self, row: Mapping[str, Any], line: int) -> None:
         """Note what a row without a fault teaches."""
         what = taught(row, self._method)
+        self._teaching += 1
         if len(self._taught) < 2:  # two different ones are enough to know
             self._taught.add(what or f"nothing in {line}")
         learned = [answer for _, answer in answers(row, self._method)]
@@ -98,7 +102,7 @@ class Whole:
 
     def doubts(self) -> Iterator[Fault]:
         """What is doubtful about all rows together."""
-        if self.rows > 1 and len(self._taught) == 1:
+        if self._teaching > 1 and len(self._taught) == 1:
             what = {
                 Method.SFT: "all rows end with the same answer",
                 Method.DPO: "all rows compare the same two outputs",
