@@ -100,11 +100,11 @@ def doubts(
 def _unknown_tools(
     given: Mapping[str, Any], row: Mapping[str, Any], method: Method
 ) -> Iterator[Fault]:
-    """Calls of tools that the row does not offer: in production the model would not see them."""
+    """Calls that are learned, of tools that the row does not offer: in production the model would
+    not see them. Calls in the context may be those of another agent."""
     offered = {tool["function"]["name"] for tool in given.get("tools") or ()}
     offered |= {function["name"] for function in given.get("functions") or ()}
-    learned = [message for _, message in answers(row, method)]
-    for message in (*given["messages"], *learned):
+    for _, message in answers(row, method):
         for call in message.get("tool_calls") or ():
             name = call["function"]["name"]
             if name not in offered:

@@ -19,6 +19,8 @@ FORMED = frozenset(
     {
         *("extra_key", "ends_without_assistant", "ends_without_user", "nothing_to_learn"),
         *("equal_outputs", "unanswered_tool_call", "tool_without_call", "bad_weight"),
+        *("consecutive_assistants", "key_not_taken", "too_many_images"),
+        *("tool_calls_in_pair", "tool_turns_in_pair"),
     }
 )
 """Faults that leave a row's messages whole enough to look for doubts."""

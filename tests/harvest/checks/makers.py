@@ -41,6 +41,12 @@ def changed(row, *path, to):
     return row
 
 
+def said(row, *messages):
+    """The row with other messages."""
+    bodies = [m if isinstance(m, dict) else m.to_dict() for m in messages]
+    return changed(row, "messages", to=bodies)
+
+
 def without(row, *path):
     """A copy of the row without what stands at `path`."""
     row = copy.deepcopy(row)

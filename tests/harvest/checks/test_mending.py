@@ -4,11 +4,14 @@ import base64
 import json
 
 import pytest
+from hypothesis import given, settings
 
 from agentloop.base.errors import RecordError, StoreError
-from agentloop.base.records import SERVICES, Method
+from agentloop.base.records import SERVICES, Method, faults
 from agentloop.harvest import check, mend
 from agentloop.harvest.checks import reading
+from agentloop.harvest.checks.findings import Level
+from tests.base.records.test_fault import damaged
 from tests.harvest.checks.makers import (
     MAKERS,
     a_dpo,
@@ -16,6 +19,7 @@ from tests.harvest.checks.makers import (
     an_sft,
     changed,
     read,
+    said,
     without,
     write,
 )
@@ -34,17 +38,6 @@ def mended(tmp_path):
         return mend(path, Method(method), to=tmp_path / "fixed.jsonl", **options)
 
     return made
-
-
-def said(row, *messages):
-    bodies = [m if isinstance(m, dict) else m.to_dict() for m in messages]
-    return changed(row, "messages", to=bodies)
-
-
-def call(**changes):
-    """An SFT row whose tool call has been changed."""
-    row = an_sft()
-    return changed(row, "messages", 2, "tool_calls", 0, to=lambda c: c | changes)
 
 
 def arguments(value):
@@ -262,3 +255,19 @@ def test_a_file_of_others_that_needs_nothing_is_copied(tmp_path):
     done = mend(path, Method.SFT, to=tmp_path / "y.jsonl")
     assert (done.kept, done.changed, done.apart) == (24, 0, 0)
     assert done.places.fixed.read_bytes().rstrip() == path.read_bytes().rstrip()
+
+
+@settings(max_examples=200, deadline=None)
+@given(damaged())
+def test_whatever_a_row_is_it_is_checked_mended_and_not_lost(tmp_path_factory, example):
+    method, body = example
+    folder = tmp_path_factory.mktemp("rows")
+    path = write(folder / "x.jsonl", [MAKERS[method.value](1), body])
+    wrong = [f for f in check(path, method).findings if f.line == 2 and f.level is Level.ERROR]
+    assert {f.code for f in wrong} - {"wrong_method", "mixed_keys"} <= {
+        fault.code for fault in faults(body, method)
+    }
+    done = mend(path, method, to=folder / "y.jsonl")
+    assert done.kept + done.apart == 2
+    for row in read(done.places.fixed):
+        assert faults(row, method) == []
