@@ -81,8 +81,8 @@ def no_json(example: int, reason: str, *, param: str = TRAINING) -> Complaint:
 
 
 def no_lines(line: int, start: str, *, param: str = "file") -> Complaint:
-    """An upload whose first line is no JSON object: refused with status 400 and no code, so the type
-    of the error stands there."""
+    """An upload whose first line is no JSON object: refused with status 400. Its code is null, so
+    the type of the error stands there."""
     return Complaint(
         "invalid_request_error",
         "Expected file to have JSONL format, where every line is a JSON dictionary. "
