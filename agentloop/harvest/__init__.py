@@ -1,7 +1,7 @@
 """Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`."""
 
 from agentloop.harvest.advice import Advice, advise, evidence
-from agentloop.harvest.checks import Finding, Report, check
+from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.rewards import BAND, rft
@@ -14,6 +14,7 @@ __all__ = [
     "Branch",
     "Condition",
     "Finding",
+    "Mended",
     "Report",
     "advise",
     "branches",
@@ -21,6 +22,7 @@ __all__ = [
     "dataset",
     "dpo",
     "evidence",
+    "mend",
     "parted",
     "rft",
     "sft",

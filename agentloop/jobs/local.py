@@ -1,6 +1,6 @@
 """Our own provider, `agentloop local serve`: OpenAI's contract on the user's own machine."""
 
-from agentloop.base.records import Api, Method
+from agentloop.base.records import SERVICES, Api
 from agentloop.jobs.openai import OpenAI
 from agentloop.jobs.provider import Capability
 
@@ -11,8 +11,7 @@ class Local(OpenAI):
     name = "local"
     api: Api = "chat"
     capability = Capability(
-        methods=(Method.SFT, Method.DPO, Method.RFT),
-        dpo_tool_calls=True,
+        **SERVICES["local"].model_dump(),
         graders=("string_check", "text_similarity", "python", "multi"),
         bills=False,
     )

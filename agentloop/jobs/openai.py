@@ -9,7 +9,7 @@ from typing import Any
 import openai
 
 from agentloop.base.errors import ProviderBusy, ProviderRefused
-from agentloop.base.records import Api, Event, Job, Json, Method, State
+from agentloop.base.records import SERVICES, Api, Event, Job, Json, Method, State
 from agentloop.base.records.version import key_variable
 from agentloop.jobs.provider import Capability
 
@@ -45,7 +45,7 @@ class OpenAI:
     name = "openai"
     api: Api = "responses"
     capability = Capability(
-        methods=(Method.SFT, Method.DPO),
+        **SERVICES["openai"].model_dump(),
         usd_per_million={"gpt-4.1-nano": 1.5, "gpt-4.1": 25.0, "gpt-4o-mini": 3.0, "gpt-4o": 25.0},
         notes=(CLOSING,),
     )

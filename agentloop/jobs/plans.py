@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentloop.base.records import Dataset, Json, Method, Plan, Row
+from agentloop.base.records.rules import BYTES_PER_TOKEN
 from agentloop.jobs.provider import Provider
 
 KNOBS = {
@@ -15,9 +16,6 @@ KNOBS = {
     ),
 }
 """The hyperparameters of each method, in OpenAI's words."""
-
-BYTES_PER_TOKEN = 4
-"""A rule of thumb for English text and JSON; used where the provider's tokenizer is not here."""
 
 
 def plan(

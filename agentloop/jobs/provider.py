@@ -6,16 +6,13 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import Api, Event, Job, Method, Record
+from agentloop.base.records import Api, Event, Job, Method, RowRules
 
 
-class Capability(Record):
+class Capability(RowRules):
     """What a service takes, and what it costs."""
 
     methods: tuple[Method, ...]
-    fewest_rows: int = 10
-    dpo_tool_calls: bool = False
-    """Whether the two outputs of a preference may be tool calls."""
     graders: tuple[str, ...] = ("string_check", "text_similarity", "python", "score_model", "multi")
     bills: bool = True
     """Whether a job costs money; such a job wants a confirmation."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentloop.local.queue.checking import Complaint
+    from agentloop.base.records import Complaint
     from agentloop.local.training.task import Task
 
 QUIET = {
@@ -138,7 +138,7 @@ def _train(task: "Task") -> None:
 
 
 def _unexpected(error: Exception) -> "Complaint":
-    from agentloop.local.queue.checking import Complaint
+    from agentloop.base.records import Complaint
 
     return Complaint("training_failed", f"Training failed: {type(error).__name__}: {error}", None)
 

@@ -52,7 +52,7 @@ def test_too_few_rows(complaint):
         (
             {"messages": [user("hi"), {"content": "x"}]},
             "invalid_training_file",
-            "Example 2: messages[1] has no role",
+            "Example 2, message 2 Discriminator 'role' is missing in value",
         ),
         (
             {"messages": [user("hi"), calls(("f", "{")), says("x")]},

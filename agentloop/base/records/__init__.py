@@ -1,5 +1,6 @@
 """The nouns. One file each; all of them can be imported from here."""
 
+from agentloop.base.records.complaint import Complaint, complaint
 from agentloop.base.records.dataset import Dataset, Funnel, jsonl
 from agentloop.base.records.example import (
     DPOExample,
@@ -15,14 +16,17 @@ from agentloop.base.records.job import Event, Job, Plan, State
 from agentloop.base.records.message import Function, Message, ToolCall
 from agentloop.base.records.record import Json, Record, Score, Time, new_id, now
 from agentloop.base.records.row import Method, Row
+from agentloop.base.records.rules import SERVICES, RowRules
 from agentloop.base.records.trace import Api, Call, Span, SpanKind, Trace, Usage
 from agentloop.base.records.trial import Interval, Pairs, Tally, Trial, Verdict
 from agentloop.base.records.version import AliasMove, Version
 
 __all__ = [
+    "SERVICES",
     "AliasMove",
     "Api",
     "Call",
+    "Complaint",
     "DPOExample",
     "Dataset",
     "Event",
@@ -45,6 +49,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Row",
+    "RowRules",
     "SFTExample",
     "Score",
     "Settled",
@@ -60,6 +65,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "Version",
+    "complaint",
     "faults",
     "jsonl",
     "new_id",

@@ -33,5 +33,10 @@ class Seen:
         new = self._file.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (key, *sight))
         if new.rowcount:
             return sight
+        return self.find(name) or sight
+
+    def find(self, name: str) -> Sight | None:
+        """Where `name` was seen first; None: never."""
+        key = name.encode(errors="surrogatepass")
         found = self._file.execute("SELECT line, content FROM seen WHERE name = ?", (key,))
-        return Sight(*found.fetchone())
+        return Sight(*row) if (row := found.fetchone()) else None

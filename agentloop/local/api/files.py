@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from starlette.datastructures import FormData, UploadFile
 
 from agentloop.base.records import Json
+from agentloop.base.records.complaint import no_lines
 from agentloop.local.api.pages import page
 from agentloop.local.api.refusals import WireError
 from agentloop.local.disk.atomic import parse
@@ -118,11 +119,7 @@ def _fill(source: BinaryIO, path: Path) -> str | None:
             fault = _fault(line)
             if fault is not None and rows == 1:
                 start = line[:40].decode(errors="replace").strip()
-                raise WireError(
-                    "Expected file to have JSONL format, where every line is a JSON dictionary. "
-                    f'Line {number} is not a dictionary (HINT: line starts with: "{start}...").',
-                    param="file",
-                )
+                raise WireError(no_lines(number, start).message, param="file")
             if fault is not None:
                 return f"Invalid file format. Example {rows} cannot be parsed. Error: {fault}"
     if not rows:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from agentloop.base.errors import NotFound, TransitionError
-from agentloop.base.records import Json, Method
+from agentloop.base.records import Complaint, Json, Method
 from agentloop.local.disk.atomic import sweep
 from agentloop.local.disk.files import Files
 from agentloop.local.disk.ids import fresh, now
 from agentloop.local.disk.jobs import Jobs, Status, TuningJob
 from agentloop.local.disk.models import Models
 from agentloop.local.disk.root import Root
-from agentloop.local.queue.checking import Complaint, check
+from agentloop.local.queue.checking import check
 from agentloop.local.queue.nursery import Nursery
 from agentloop.local.queue.process import Worker
 

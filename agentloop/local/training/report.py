@@ -5,8 +5,7 @@ import math
 import threading
 from typing import IO, Any
 
-from agentloop.base.records import Json
-from agentloop.local.queue.checking import Complaint
+from agentloop.base.records import Complaint, Json
 
 
 class Unfit(Exception):

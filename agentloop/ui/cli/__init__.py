@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agentloop import __version__
-from agentloop.ui.cli import demo, doctor, learning, local, release, store, traces, tuning
+from agentloop.ui.cli import data, demo, doctor, learning, local, release, store, traces, tuning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +47,7 @@ app.add_typer(traces.feedback, name="feedback")
 app.add_typer(store.store, name="store")
 app.command()(learning.advise)
 app.command()(learning.harvest)
-app.add_typer(learning.data, name="data")
+app.add_typer(data.data, name="data")
 app.add_typer(learning.grader, name="grader")
 app.command()(tuning.tune)
 app.add_typer(tuning.jobs, name="jobs")

@@ -1,4 +1,4 @@
-"""`agentloop advise`, `harvest`, `data`, `grader`: what there is to learn."""
+"""`agentloop advise`, `harvest`, `grader`: what there is to learn."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,9 @@ import typer
 from agentloop import graders
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import Dataset, Method
-from agentloop.harvest import BAND, check, write
-from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
+from agentloop.harvest import BAND, write
+from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
-data = typer.Typer(no_args_is_help=True, help="Look at datasets, and check files.")
 grader = typer.Typer(no_args_is_help=True, help="Check graders, and run them.")
 
 Agents = Annotated[
@@ -98,85 +97,6 @@ def funnel(dataset: Dataset) -> None:
         ("refused", "reason", "what to do"),
         [(n, code.value, code.sentence) for code, n in dataset.reasons().items()],
     )
-
-
-@data.command("check")
-def check_(
-    file: Annotated[Path, typer.Argument(help="A training file, JSON lines.")],
-    method: Annotated[Method, typer.Option(help="What the rows are for.")],
-    as_json: AsJson = False,
-) -> None:
-    """Find what a provider would refuse, and what it would take and should not.
-
-    Example: agentloop data check train.jsonl --method sft
-    """
-    with speaking():
-        report = check(file, method)
-    if as_json:
-        document(
-            {
-                "rows": report.rows,
-                "fit": report.fit,
-                "findings": [finding._asdict() for finding in report.findings],
-            }
-        )
-    else:
-        for level, line, code, message in report.findings:
-            where = f"{file}:{line}" if line else str(file)
-            out.print(f"{where}: {level}: {code}: {message}", markup=False)
-        out.print(f"{report.rows} rows, {'fit' if report.fit else 'not fit'} for {method.value}")
-    if not report.fit:
-        wrong = sum(f.level == "error" for f in report.findings)
-        say(f"error: {file} has {wrong} faults that a provider would refuse")
-        raise typer.Exit(1)
-
-
-@data.command("list")
-def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """The datasets that were harvested.
-
-    Example: agentloop data list
-    """
-    with opened(store) as loop:
-        manifests = list(loop.ledger.manifests())
-    if as_json:
-        document(manifests)
-    else:
-        table(
-            ("dataset", "agents", "train", "valid", "refused", "harvested at"),
-            [
-                (
-                    m["dataset"],
-                    ",".join(m["agents"]),
-                    m["rows"]["train"],
-                    m["rows"]["valid"],
-                    sum(m["refused"].values()),
-                    m["created_at"][:19],
-                )
-                for m in manifests
-            ],
-        )
-
-
-@data.command()
-def show(
-    dataset: Annotated[str, typer.Argument(help="Id of a dataset.")],
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """One dataset: its funnel, and the versions that learned from it.
-
-    Example: agentloop data show sft-3f09a1b2c4d5
-    """
-    with opened(store) as loop:
-        found = loop.ledger.dataset(dataset)
-        learned = [v.id for v in loop.ledger.versions() if v.dataset == dataset]
-    if as_json:
-        document({**found.manifest, "versions": learned})
-    else:
-        funnel(found)
-        out.print(f"recipe {json.dumps(found.recipe)}", markup=False)
-        out.print(f"versions {', '.join(learned) or 'none'}")
 
 
 @grader.command("check")

@@ -18,6 +18,13 @@ def test_the_first_sight_of_a_name_is_kept(seen):
         assert seen.first(name, Sight(-1, "b")) == (n, "a")
 
 
+def test_what_was_never_seen_is_not_found(seen):
+    assert seen.find("a") is None
+    seen.first("a", Sight(3, "x"))
+    assert seen.find("a") == (3, "x")
+    assert seen.find("b") is None
+
+
 def test_what_is_kept_is_not_in_memory(seen):
     """SQLite holds 2 MB of a temporary file; the rest is on disk."""
     for n in range(60_000):

@@ -1,0 +1,142 @@
+"""Doubts: what servers let pass in a row and should not."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from agentloop.base.records import Fault, Method, RowRules
+from agentloop.base.records.rules import BYTES_PER_TOKEN, consecutive
+from agentloop.harvest.checks.prompts import answers, is_empty, text_of
+
+Personal = Callable[[str], Iterable[str]]
+"""A text -> the kinds of personal data in it, e.g. `("email", "phone")`; empty when there is
+none."""
+
+ROW_TOKENS = 65_536
+"""Tokens that OpenAI trains on, of a row."""
+
+_CANNOT = (
+    r"(?:can(?:no|')t|can not|will not|won't|(?:am |'m )?(?:un|not )able to|"
+    r"(?:do not|don't) have the ability to)(?! (?:find|locate|see|identify)\b)"
+)
+"""To have found nothing is an answer."""
+_HELP = (
+    r"(?:help|assist|provide|answer|comply|fulfil|share|support|discuss|continue|create|generate|"
+    r"give|do that|do this|process|complete)"
+)
+_DECLINES = re.compile(
+    r"\b(?:sorry|apologi[sz]e|afraid|unfortunately)\b[^.?!\n]{0,80}?"
+    rf"\bI(?:'m| am| currently)? ?(?:{_CANNOT}|can only)"
+    rf"|\bI(?:'m| am| currently)? ?{_CANNOT} {_HELP}"
+    r"|\bI (?:must|have to|need to|respectfully) decline\b"
+    r"|\bas an? (?:AI|artificial intelligence|large language|language)\b[^.?!\n]{0,60}"
+    rf"\bI (?:{_CANNOT}|do not|don't)",
+    re.IGNORECASE,
+)
+_START = 300
+"""Characters in which an answer that declines says so."""
+
+
+def declines(message: Mapping[str, Any]) -> bool:
+    """Whether an answer declines what was asked. It knows `refusal` and the usual English words;
+    a tool call never declines."""
+    if message.get("tool_calls") or message.get("function_call"):
+        return False
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    if message.get("refusal") or any(p.get("type") == "refusal" for p in parts):
+        return True
+    return bool(_DECLINES.search(text_of(message)[:_START].replace("’", "'")))
+
+
+def doubts(
+    row: Mapping[str, Any],
+    method: Method,
+    *,
+    size: int,
+    rules: RowRules | None = None,
+    personal: Personal | None = None,
+) -> Iterator[Fault]:
+    """What is doubtful about a row that has no fault.
+
+    Args:
+        size: the length of its line, in bytes.
+        rules: of the service that it is for; without, what some services refuse is doubtful.
+        personal: tells personal data; without, it is not looked for.
+    """
+    given = row["input"] if method is Method.DPO else row
+    messages = given["messages"]
+    if rules is None or rules.consecutive_assistants:
+        yield from consecutive(messages)
+    roles = {message["role"] for message in messages}
+    if method is Method.SFT and not roles & {"system", "developer"}:
+        yield Fault("no_system", "there is no system message; in production there may be one")
+    if method is not Method.RFT and "user" not in roles:
+        yield Fault("no_user", "there is no user message; nobody asks for the answer")
+    for where, answer in answers(row, method):
+        if is_empty(answer):
+            yield Fault("empty_output", f"{where} says nothing; silence would be learned")
+    yield from _unknown_tools(given, row, method)
+    if (
+        rules is None
+        and method is Method.DPO
+        and any(a.get("tool_calls") for _, a in answers(row, method))
+    ):
+        yield Fault(
+            "tool_calls_in_pair", "an output is a tool call; many services take texts alone"
+        )
+    limit = ROW_TOKENS if rules is None else rules.row_tokens
+    if limit is not None and size // BYTES_PER_TOKEN > limit:
+        yield Fault(
+            "row_too_long",
+            f"the row has about {size // BYTES_PER_TOKEN} tokens, {limit} are trained on; the end "
+            "would be cut off, so split it at a turn",
+        )
+    if personal is not None:
+        yield from _personal(row, personal)
+
+
+def _unknown_tools(
+    given: Mapping[str, Any], row: Mapping[str, Any], method: Method
+) -> Iterator[Fault]:
+    """Calls that are learned, of tools that the row does not offer: in production the model would
+    not see them. Calls in the context may be those of another agent."""
+    offered = {tool["function"]["name"] for tool in given.get("tools") or ()}
+    offered |= {function["name"] for function in given.get("functions") or ()}
+    for _, message in answers(row, method):
+        for call in message.get("tool_calls") or ():
+            name = call["function"]["name"]
+            if name not in offered:
+                yield Fault(
+                    "unknown_tool",
+                    f"the tool {name!r} is called, but is not among the row's 'tools'; add it",
+                )
+                return
+
+
+def _personal(row: Mapping[str, Any], personal: Personal) -> Iterator[Fault]:
+    kinds: dict[str, None] = {}
+    for text in _texts(row):
+        kinds |= dict.fromkeys(personal(text))
+    if kinds:
+        yield Fault(
+            "personal_data",
+            f"the row holds personal data ({', '.join(kinds)}); redact it before it leaves",
+        )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value; the arguments of tool calls as the texts that they hold."""
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for key, inner in value.items():
+                if key == "arguments" and isinstance(inner, str):
+                    yield from _texts(json.loads(inner))
+                elif key not in ("role", "type", "id", "tool_call_id", "tools", "functions"):
+                    yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
