@@ -4,6 +4,7 @@ from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Report, check
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
+from agentloop.harvest.redaction import Redactor
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import dataset, write
 from agentloop.harvest.selection import Condition, where
@@ -14,6 +15,7 @@ __all__ = [
     "Branch",
     "Condition",
     "Finding",
+    "Redactor",
     "Report",
     "advise",
     "branches",

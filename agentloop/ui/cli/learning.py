@@ -9,7 +9,7 @@ import typer
 from agentloop import graders
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import Dataset, Method
-from agentloop.harvest import BAND, check, write
+from agentloop.harvest import BAND, Redactor, check, write
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
 
 data = typer.Typer(no_args_is_help=True, help="Look at datasets, and check files.")
@@ -60,6 +60,16 @@ def harvest(
         float, typer.Option(min=0, max=1, help="Share of users whose rows validate.")
     ] = 0.1,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    redact: Annotated[
+        bool, typer.Option(help="Put pseudonyms in place of personal data and secrets.")
+    ] = True,
+    pii: Annotated[
+        bool, typer.Option("--pii", help="Names and places too, with Presidio (extra pii).")
+    ] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="What may stay, e.g. your own help@shop.com, or all of @shop.com."),
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +77,8 @@ def harvest(
 
     Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
     """
+    if not redact and (pii or keep):
+        raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
     with opened(store) as loop:
         dataset = loop.harvest(
             method,
@@ -78,6 +90,7 @@ def harvest(
             band=_band(band),
             valid_share=valid,
             limit=limit,
+            redact=Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
         )
         write(dataset, to)
     if as_json:

@@ -1,0 +1,119 @@
+"""Telephone numbers: by their form, by the plans that the world's networks publish, and, where
+neither is enough, by what was said before them."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from agentloop.harvest.redaction.finding import Finding
+from agentloop.harvest.redaction.numbers import ALONE, BEFORE, ID, digits
+
+BETWEEN = r"[ \u00a0.\-\u2010-\u2013()/]"
+NUMBER = re.compile(rf"[0-9]{ALONE}(?:{BETWEEN}{{0,3}}[0-9]){{6,30}}+(?:(?!\w)|(?=x[0-9]))")
+"""What may be a number to call: digits with at most three other characters between them."""
+AMERICAN = re.compile(
+    rf"(?:1{BETWEEN}{{0,2}})?\(?[2-9][0-9]{{2}}\)?{BETWEEN}{{0,3}}[2-9][0-9]{{2}}{BETWEEN}{{0,3}}[0-9]{{4}}(?![0-9])"
+)
+DIGIT = re.compile(r"[0-9]")
+SPACE = re.compile(r"[ \u00a0](?=[0-9+(])")
+EXTENSION = re.compile(r"\s{0,2}(?:x|ext\.?|extension)\s?[0-9]{1,6}(?!\w)", re.IGNORECASE)
+DATE = re.compile(
+    r"(?:1[89]|20)[0-9]{2}([-./ ])[01]?[0-9]\1[0-3]?[0-9](?![0-9])"
+    r"|[0-3]?[0-9]([-./])[0-3]?[0-9]\2(?:1[89]|20)[0-9]{2}(?![0-9])"
+)
+DOTTED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+
+LABEL = (
+    r"(?:phone\w*|mobile\w*|\btel(?:ephone|efon|[eé]fono)?(?![a-z])\w{0,12}"
+    r"|cell(?:phone|ular)?(?![a-z])|fax\w*|msisdn|whats ?app|handy|hotline|landline|callback"
+    r"|m[oó]vil|t[eé]l[eé](?:phone|fono)?\b|telefon\w*|portable|pager|sms|contact(?:\b|_n))"
+)
+VERB = r"\b(?:call|text|dial|ring|reach|message|contact|phone)(?:ed|ing)?"
+WHOM = r"(?:\s+(?:me|us|him|her|them|you|back|someone|support|now))?"
+AT = r"(?:\s+(?:back|at|on|under|to|via))?"
+DIRECT = re.compile(
+    rf"(?:{LABEL}[\w .']{{0,16}}[\W_]{{0,8}}(?:is|at|on|to|no|nr|num|number)?"
+    rf"|{VERB}{WHOM}{AT}\s)[\W_]{{0,6}}\Z",
+    re.IGNORECASE,
+)
+"""Right before the number it is said that it is one to call: `"phone": "`, `call me at `."""
+NEAR = re.compile(
+    rf"{LABEL}|{VERB}|messages? to|registered|\b(?:desk|office|home|work|direct)\b", re.IGNORECASE
+)
+"""Somewhere before it there is talk of calling."""
+AFTER = re.compile(
+    r"\s{0,2}\(?(?:office|fax|mobile|cell|home|work|phone|tel|desk)\b", re.IGNORECASE
+)
+FALSE = re.compile(r"555555[0-9]{4}\Z|0{4}[0-9]{1,4}\Z")
+"""How the digits of a number that stands in for another end."""
+
+
+def phones(text: str) -> Iterator[Finding]:
+    """Numbers to call, extensions included, but for those that stand in for others already.
+
+    Without a word about calling before it a number is one only in an international form that is
+    valid, or in the North American form. Dates, addresses of machines and what is labelled as an
+    order or the like are none.
+    """
+    for start, end in candidates(text):
+        if _to_call(text, start, end):
+            extension = EXTENSION.match(text, end)
+            yield Finding(start, extension.end() if extension else end, "phone")
+
+
+def candidates(text: str) -> Iterator[tuple[int, int]]:
+    """Where numbers of 7 to 15 digits are that have a telephone number's form."""
+    for match in NUMBER.finditer(text):
+        start, end = match.span()
+        while start < end:
+            stop = _one(text, start, end)
+            if 7 <= len(digits(text[start:stop])) <= 15:
+                yield _with_sign(text, start, stop), stop
+            following = DIGIT.search(text, stop, end)
+            start = following.start() if following else end
+
+
+def _one(text: str, start: int, end: int) -> int:
+    """Where the first of the numbers in a row of digits ends."""
+    if american := AMERICAN.match(text, start, end):
+        return american.end()
+    if len(digits(text[start:end])) <= 15:
+        return end
+    space = SPACE.search(text, start, end)
+    return space.start() if space else end
+
+
+def _with_sign(text: str, start: int, end: int) -> int:
+    """Where a number starts whose first digit is at `start`: `+` and an opening bracket are its."""
+    if text[start - 1 : start] == "(" and ")" in text[start:end]:
+        start -= 1
+    return start - 1 if text[start - 1 : start] == "+" else start
+
+
+def _to_call(text: str, start: int, end: int) -> bool:
+    said = text[start:end]
+    number = digits(said)
+    if FALSE.search(number) or DATE.match(said) or DOTTED.fullmatch(said):
+        return False
+    before = text[max(0, start - BEFORE) : start]
+    if DIRECT.search(before) or AFTER.match(text, end):
+        return True
+    if ID.search(before):
+        return False
+    grouped = len(number) < len(said.lstrip("+").removeprefix("00"))
+    if said[0] == "+" or (number.startswith("00") and grouped):
+        return valid(number.removeprefix("00")) or (grouped and len(number) >= 8)
+    if AMERICAN.fullmatch(said.lstrip("+(").replace("(", "")) and grouped:
+        return "(" in said or number[0] == "1" or bool(NEAR.search(before)) or valid(f"1{number}")
+    return grouped and len(number) >= 8 and NEAR.search(before) is not None
+
+
+@lru_cache(maxsize=1024)
+def valid(number: str) -> bool:
+    """Whether the digits of a number, its country's first, are in a range that was given out."""
+    import phonenumbers
+
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(f"+{number}"))
+    except phonenumbers.NumberParseException:
+        return False
