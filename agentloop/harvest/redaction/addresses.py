@@ -15,9 +15,11 @@ PASSWORD = re.compile(r"://[^\s/@]{1,200}\Z")
 IPV4 = re.compile(
     r"[0-9](?<![\w.][0-9])(?<![A-Za-z]/[0-9])(?<!\w[-+][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9])"
 )
+IPV4_HINT = re.compile(r"\.[0-9]{1,3}\.[0-9]")
 VERSION = re.compile(
     r"(?:version|release|build|section|chapter|\bver|\bv)[\W_]{0,3}\Z", re.IGNORECASE
 )
+NETWORK = re.compile(r"/[0-9]{1,2}(?![0-9])")
 HOSTS = re.compile(r"\bip|address|host|server|client|dns|from|\bvia|gateway|addr", re.IGNORECASE)
 IPV6_HINT = re.compile(r"::|:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
 IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}+(?:(?:\.[0-9]{1,3}){3})?(?!\w)")
@@ -42,11 +44,12 @@ def emails(text: str) -> Iterator[Finding]:
 
 def ips(text: str) -> Iterator[Finding]:
     """Addresses of machines, versions 4 and 6, but for those that are nobody's: loopback, netmasks,
-    and those that stand in for others already. What may be a version or a section is none."""
-    if "." in text:
+    whole networks, and those that stand in for others already. A version or a section is none."""
+    if IPV4_HINT.search(text):
         for match in IPV4.finditer(text):
             before = text[max(0, match.start() - 32) : match.start()]
-            if _somebodys4(match[0], before):
+            whole = match[0].endswith(".0") and NETWORK.match(text, match.end())
+            if not whole and _somebodys4(match[0], before):
                 yield Finding(*match.span(), "ip")
     if IPV6_HINT.search(text):
         for match in IPV6.finditer(text):
@@ -59,7 +62,7 @@ def ips(text: str) -> Iterator[Finding]:
 
 def _somebodys4(said: str, before: str) -> bool:
     try:
-        address = IPv4Address(said)
+        IPv4Address(said)
     except AddressValueError:
         return False
     parts = said.split(".")
@@ -67,11 +70,7 @@ def _somebodys4(said: str, before: str) -> bool:
         return False
     if said.startswith("192.0.2.") or VERSION.search(before):
         return False
-    return (
-        not all(len(part) == 1 for part in parts)
-        or HOSTS.search(before) is not None
-        or (address == IPv4Address("8.8.8.8"))
-    )
+    return any(len(part) > 1 for part in parts) or HOSTS.search(before) is not None
 
 
 def _somebodys6(said: str) -> bool:

@@ -37,6 +37,12 @@ ID = re.compile(
 )
 """A label right before a number that says it is another thing: `order no. `, `"trace_id": "`."""
 
+SHORTEST = 7
+"""Digits of the shortest number that is somebody's."""
+BETWEEN = r"[ \u00a0.\-\u2010-\u2013()/]"
+"""What stands between the digits of a number."""
+RUN = re.compile(rf"[0-9](?:{BETWEEN}{{0,3}}[0-9]){{6,}}+")
+OTHER = re.compile(r"[^0-9]+")
 IBAN = re.compile(
     r"[A-Z](?<![\w][A-Z])(?<!\w[-+/.][A-Z])[A-Z][0-9]{2}(?:[ -]?[A-Z0-9]){11,30}+(?!\w)"
 )
@@ -45,13 +51,21 @@ BEFORE = 48
 """How many characters before a number tell what it is."""
 
 
+@lru_cache(maxsize=64)
+def runs(text: str) -> tuple[tuple[int, int], ...]:
+    """Where at least seven digits stand close together: long numbers are nowhere else, and looking
+    for their forms there alone is several times as quick. Each reaches two characters further, for
+    what follows a number may tell that it is none."""
+    return tuple((match.start(), match.end() + 2) for match in RUN.finditer(text))
+
+
 def digits(text: str) -> str:
     """The digits of a text.
 
     >>> digits("(07) 5331-0577")
     '0753310577'
     """
-    return "".join(c for c in text if "0" <= c <= "9")
+    return text if text.isascii() and text.isdigit() else OTHER.sub("", text)
 
 
 def cards(text: str) -> Iterator[Finding]:
@@ -60,7 +74,7 @@ def cards(text: str) -> Iterator[Finding]:
     Thirteen, fourteen or nineteen digits in a row are many things, so they want a word about cards
     before them; and a number that is labelled as an order or the like is none.
     """
-    for match in CARD.finditer(text):
+    for match in _each(CARD, text):
         number = digits(match[0])
         grouped = len(number) < len(match[0])
         if not ISSUED.fullmatch(number) or not luhn(number):
@@ -112,12 +126,17 @@ def ssns(text: str) -> Iterator[Finding]:
     With dashes they are taken as such unless labelled as another thing; otherwise they want a word
     about social security before them.
     """
-    for match in SSN.finditer(text):
+    for match in _each(SSN, text):
         if not _given_out(digits(match[0])):
             continue
         before = text[max(0, match.start() - BEFORE) : match.start()]
         if SSN_WORDS.search(before) or (match[1] == "-" and not ID.search(before)):
             yield Finding(*match.span(), "ssn")
+
+
+def _each(form: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    for start, end in runs(text):
+        yield from form.finditer(text, start, end)
 
 
 @lru_cache(maxsize=1024)

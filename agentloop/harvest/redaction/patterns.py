@@ -1,17 +1,15 @@
 """Our own detector: what has a form of its own is found by it, and confirmed where that can be."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from agentloop.harvest.redaction.addresses import emails, ips
 from agentloop.harvest.redaction.finding import KINDS, Finding, apart
-from agentloop.harvest.redaction.numbers import cards, ibans, ssns
+from agentloop.harvest.redaction.numbers import cards, ibans, runs, ssns
 from agentloop.harvest.redaction.phones import phones
 from agentloop.harvest.redaction.secrets import secrets
 
 VERSION = "1"
 """Changes whenever some text gives other findings than before."""
-NUMERIC = re.compile(r"[0-9][0-9 \u00a0.\-\u2010-\u2013()/]{2}")
 
 
 class Patterns:
@@ -40,14 +38,13 @@ def _all(text: str) -> Iterator[Finding]:
     if len(text) < 6 or text.startswith("data:"):
         return
     yield from secrets(text)
-    numeric = NUMERIC.search(text) is not None
+    yield from ibans(text)
+    numeric = runs(text)
     if numeric:
-        yield from ibans(text)
         yield from cards(text)
     if "@" in text:
         yield from emails(text)
-    if numeric or ":" in text:
-        yield from ips(text)
+    yield from ips(text)
     if numeric:
         yield from ssns(text)
         yield from phones(text)

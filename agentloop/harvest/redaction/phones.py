@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from agentloop.harvest.redaction.finding import Finding
-from agentloop.harvest.redaction.numbers import ALONE, BEFORE, ID, digits
+from agentloop.harvest.redaction.numbers import ALONE, BEFORE, BETWEEN, ID, SHORTEST, digits, runs
 
-BETWEEN = r"[ \u00a0.\-\u2010-\u2013()/]"
 NUMBER = re.compile(rf"[0-9]{ALONE}(?:{BETWEEN}{{0,3}}[0-9]){{6,30}}+(?:(?!\w)|(?=x[0-9]))")
 """What may be a number to call: digits with at most three other characters between them."""
 AMERICAN = re.compile(
@@ -18,21 +17,23 @@ DIGIT = re.compile(r"[0-9]")
 SPACE = re.compile(r"[ \u00a0](?=[0-9+(])")
 EXTENSION = re.compile(r"\s{0,2}(?:x|ext\.?|extension)\s?[0-9]{1,6}(?!\w)", re.IGNORECASE)
 DATE = re.compile(
-    r"(?:1[89]|20)[0-9]{2}([-./ ])[01]?[0-9]\1[0-3]?[0-9](?![0-9])"
-    r"|[0-3]?[0-9]([-./])[0-3]?[0-9]\2(?:1[89]|20)[0-9]{2}(?![0-9])"
+    r"(?:1[89]|20)[0-9]{2}([-./ \u2010-\u2013])[01]?[0-9]\1[0-3]?[0-9](?![0-9])"
+    r"|[0-3]?[0-9]([-./\u2010-\u2013])[0-3]?[0-9]\2(?:1[89]|20)[0-9]{2}(?![0-9])"
 )
-DOTTED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+DOTTED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9]+\.[0-9]+")
+"""An address of a machine, or a number with a fraction."""
 
 LABEL = (
-    r"(?:phone\w*|mobile\w*|\btel(?:ephone|efon|[eé]fono)?(?![a-z])\w{0,12}"
+    r"(?:(?<!smart)(?<!head)(?<!micro)(?<!ear)(?<!\bi)phone(?!s\b)\w*|mobile\w*|\btel(?:ephone|efon|[eé]fono)?(?![a-z])\w{0,12}"
     r"|cell(?:phone|ular)?(?![a-z])|fax\w*|msisdn|whats ?app|handy|hotline|landline|callback"
-    r"|m[oó]vil|t[eé]l[eé](?:phone|fono)?\b|telefon\w*|portable|pager|sms|contact(?:\b|_n))"
+    r"|m[oó]vil|t[eé]l[eé](?:phone|fono)?\b|telefon\w*|pager|sms|contact(?:\b|_n))"
 )
+MORE = r"(?:[\W_]{1,3}(?:number|num|nr|no|line|is|was|at|on|to|here|it's|its)){0,3}"
 VERB = r"\b(?:call|text|dial|ring|reach|message|contact|phone)(?:ed|ing)?"
 WHOM = r"(?:\s+(?:me|us|him|her|them|you|back|someone|support|now))?"
 AT = r"(?:\s+(?:back|at|on|under|to|via))?"
 DIRECT = re.compile(
-    rf"(?:{LABEL}[\w .']{{0,16}}[\W_]{{0,8}}(?:is|at|on|to|no|nr|num|number)?"
+    rf"(?:{LABEL}{MORE}"
     rf"|{VERB}{WHOM}{AT}\s)[\W_]{{0,6}}\Z",
     re.IGNORECASE,
 )
@@ -41,6 +42,12 @@ NEAR = re.compile(
     rf"{LABEL}|{VERB}|messages? to|registered|\b(?:desk|office|home|work|direct)\b", re.IGNORECASE
 )
 """Somewhere before it there is talk of calling."""
+HINTS = (
+    *("phone", "mobil", "tel", "tél", "cell", "fax", "msisdn", "whats", "handy", "hotline", "sms"),
+    *("landline", "callback", "ovil", "óvil", "pager", "contact", "call", "text", "dial", "ring"),
+    *("reach", "message", "registered", "desk", "office", "home", "work", "direct"),
+)
+"""Of each word about calling a piece."""
 AFTER = re.compile(
     r"\s{0,2}\(?(?:office|fax|mobile|cell|home|work|phone|tel|desk)\b", re.IGNORECASE
 )
@@ -61,13 +68,18 @@ def phones(text: str) -> Iterator[Finding]:
             yield Finding(start, extension.end() if extension else end, "phone")
 
 
-def candidates(text: str) -> Iterator[tuple[int, int]]:
+@lru_cache(maxsize=64)
+def candidates(text: str) -> tuple[tuple[int, int], ...]:
     """Where numbers of 7 to 15 digits are that have a telephone number's form."""
-    for match in NUMBER.finditer(text):
-        start, end = match.span()
+    return tuple(_candidates(text))
+
+
+def _candidates(text: str) -> Iterator[tuple[int, int]]:
+    matches = (m for place in runs(text) for m in NUMBER.finditer(text, *place))
+    for start, end in (match.span() for match in matches):
         while start < end:
             stop = _one(text, start, end)
-            if 7 <= len(digits(text[start:stop])) <= 15:
+            if SHORTEST <= len(digits(text[start:stop])) <= 15:
                 yield _with_sign(text, start, stop), stop
             following = DIGIT.search(text, stop, end)
             start = following.start() if following else end
@@ -96,16 +108,19 @@ def _to_call(text: str, start: int, end: int) -> bool:
     if FALSE.search(number) or DATE.match(said) or DOTTED.fullmatch(said):
         return False
     before = text[max(0, start - BEFORE) : start]
-    if DIRECT.search(before) or AFTER.match(text, end):
+    low = before.lower()
+    talk = any(hint in low for hint in HINTS)  # much quicker than the expressions
+    if (talk and DIRECT.search(before)) or AFTER.match(text, end):
         return True
-    if ID.search(before):
-        return False
     grouped = len(number) < len(said.lstrip("+").removeprefix("00"))
+    if (said[0] != "+" and not grouped) or ID.search(before):
+        return False
     if said[0] == "+" or (number.startswith("00") and grouped):
         return valid(number.removeprefix("00")) or (grouped and len(number) >= 8)
+    near = talk and NEAR.search(before) is not None
     if AMERICAN.fullmatch(said.lstrip("+(").replace("(", "")) and grouped:
-        return "(" in said or number[0] == "1" or bool(NEAR.search(before)) or valid(f"1{number}")
-    return grouped and len(number) >= 8 and NEAR.search(before) is not None
+        return "(" in said or number[0] == "1" or near or valid(f"1{number}")
+    return grouped and len(number) >= 8 and near
 
 
 @lru_cache(maxsize=1024)

@@ -101,19 +101,24 @@ def _found(text: str) -> Iterator[tuple[int, int]]:
     if "PRIVATE KEY" in text:
         yield from (match.span("key") for match in PEM.finditer(text))
     for hint, form, wordy in FORMS:
+        if hint not in text:
+            continue
         for match in _at(hint, form, text, text):
             start, end = match.span("key" if "key" in form.groupindex else 0)
             if not wordy or _mixed(text[start:end]):
                 yield start, end
     if "://" in text and "@" in text:
-        yield from (match.span("key") for match in IN_ADDRESS.finditer(text))
+        found = IN_ADDRESS.finditer(text)
+        yield from (match.span("key") for match in found if not match["key"].isalpha())
     low = text.lower()
     if len(low) != len(text):  # some letters have no lower form of their length
         low = text
     for hint in ("bearer", "basic"):
-        yield from (m.span("key") for m in _at(hint, HEADER, low, text) if _mixed(m["key"]))
+        if hint in low:
+            yield from (m.span("key") for m in _at(hint, HEADER, low, text) if _mixed(m["key"]))
     for hint, form in NAMES.items():
-        yield from (m.span("key") for m in _at(hint, form, low, text) if _is_key(text, m))
+        if hint in low:
+            yield from (m.span("key") for m in _at(hint, form, low, text) if _is_key(text, m))
 
 
 def _at(hint: str, form: re.Pattern[str], where: str, text: str) -> Iterator[re.Match[str]]:

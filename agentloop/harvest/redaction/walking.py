@@ -65,6 +65,7 @@ ANSWERS: dict[type[Example], tuple[str, ...]] = {
 
 def _message(message: Message, change: Change) -> Message:
     update: Json = {}
+    extra = message.model_extra
     use = Use.SHARED if message.role in ("system", "developer") else Use.KEPT
     if isinstance(message.content, str):
         update["content"] = change(message.content, use=use)
@@ -72,10 +73,10 @@ def _message(message: Message, change: Change) -> Message:
         update["content"] = _value(message.content, change, "")
     if message.tool_calls:
         update["tool_calls"] = _all(message.tool_calls, lambda one: _call(one, change))
-    for name, value in (message.model_extra or {}).items():
-        if name not in NO_TEXT:
-            update[name] = _value(value, change, name)
-    there = {**message.__dict__, **(message.model_extra or {})}
+    there = message.__dict__
+    if extra:
+        update |= {k: _value(v, change, k) for k, v in extra.items() if k not in NO_TEXT}
+        there = {**there, **extra}
     update = {name: new for name, new in update.items() if new is not there[name]}
     return message.model_copy(update=update) if update else message
 
