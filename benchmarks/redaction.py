@@ -10,7 +10,7 @@ from itertools import cycle, islice
 from time import process_time
 from typing import Any
 
-from agentloop.base.records import Message, SFTExample
+from agentloop.base.records import Json, Message, SFTExample
 from agentloop.base.records.message import verbatim
 from agentloop.harvest.redaction import Redactor
 
@@ -34,7 +34,7 @@ RULES = (
     "You are the support agent of Larch Goods. Look an order up before you speak about it, and "
     "never promise a date that the carrier did not give. Refunds over 200 go to billing. "
 ) * 12
-TOOLS = tuple(
+TOOLS: tuple[Json, ...] = tuple(
     {
         "type": "function",
         "function": {

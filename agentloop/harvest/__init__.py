@@ -4,7 +4,7 @@ from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Report, check
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
-from agentloop.harvest.redaction import Redactor
+from agentloop.harvest.redaction import Redactor, kinds, replaced
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import dataset, write
 from agentloop.harvest.selection import Condition, where
@@ -23,7 +23,9 @@ __all__ = [
     "dataset",
     "dpo",
     "evidence",
+    "kinds",
     "parted",
+    "replaced",
     "rft",
     "sft",
     "where",

@@ -13,6 +13,8 @@ NUMBER = re.compile(rf"[0-9]{ALONE}(?:{BETWEEN}{{0,3}}[0-9]){{6,30}}+(?:(?!\w)|(
 AMERICAN = re.compile(
     rf"(?:1{BETWEEN}{{0,2}})?\(?[2-9][0-9]{{2}}\)?{BETWEEN}{{0,3}}[2-9][0-9]{{2}}{BETWEEN}{{0,3}}[0-9]{{4}}(?![0-9])"
 )
+LONGEST = 15
+"""Digits of the longest number that can be called (ITU-T E.164)."""
 DIGIT = re.compile(r"[0-9]")
 SPACE = re.compile(r"[ \u00a0](?=[0-9+(])")
 EXTENSION = re.compile(r"\s{0,2}(?:x|ext\.?|extension)\s?[0-9]{1,6}(?!\w)", re.IGNORECASE)
@@ -75,23 +77,24 @@ def candidates(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _candidates(text: str) -> Iterator[tuple[int, int]]:
-    matches = (m for place in runs(text) for m in NUMBER.finditer(text, *place))
-    for start, end in (match.span() for match in matches):
-        while start < end:
-            stop = _one(text, start, end)
-            if SHORTEST <= len(digits(text[start:stop])) <= 15:
-                yield _with_sign(text, start, stop), stop
-            following = DIGIT.search(text, stop, end)
-            start = following.start() if following else end
+    for place in runs(text):
+        for match in NUMBER.finditer(text, *place):
+            start, end = match.span()
+            several = len(digits(match[0])) > LONGEST
+            while start < end:
+                stop = _one(text, start, end, several)
+                if SHORTEST <= len(digits(text[start:stop])) <= LONGEST:
+                    yield _with_sign(text, start, stop), stop
+                following = DIGIT.search(text, stop, end)
+                start = following.start() if following else end
 
 
-def _one(text: str, start: int, end: int) -> int:
-    """Where the first of the numbers in a row of digits ends."""
+def _one(text: str, start: int, end: int, several: bool) -> int:
+    """Where a number ends that starts a row of digits. Of several that only spaces divide nobody
+    can tell where one ends, but for American ones: each piece is looked at on its own."""
     if american := AMERICAN.match(text, start, end):
         return american.end()
-    if len(digits(text[start:end])) <= 15:
-        return end
-    space = SPACE.search(text, start, end)
+    space = SPACE.search(text, start, end) if several else None
     return space.start() if space else end
 
 

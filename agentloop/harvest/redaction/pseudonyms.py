@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from agentloop.harvest.redaction.addresses import FALSE_IPV6
-from agentloop.harvest.redaction.numbers import digits, iban, luhn
+from agentloop.harvest.redaction.numbers import SHORTEST, digits, iban, luhn
 from agentloop.harvest.redaction.phones import EXTENSION, candidates
 
 SHORTEST_JOIN = 8
@@ -38,7 +38,7 @@ class Pseudonyms:
         while True:
             number = self._next[kind] = self._next.get(kind, 0) + 1
             false = form(value, number)
-            if false is not None and not self._taken(false):
+            if false is not None and not self._taken(kind, false):
                 self._numbers[kind, key] = number
                 self.values.setdefault(kind, []).append(value)
                 return false
@@ -72,10 +72,11 @@ class Pseudonyms:
                 return known
         return number
 
-    def _taken(self, false: str) -> bool:
+    def _taken(self, kind: str, false: str) -> bool:
         if self._squeezed is None:
             self._squeezed = _squeezed("\n".join(self._texts))
-        return _squeezed(false) in self._squeezed
+        told = _main(false)[-SHORTEST:] if kind == "phone" else _squeezed(false)
+        return told in self._squeezed
 
 
 def _places(value: str, text: str) -> list[tuple[int, int]]:
@@ -142,7 +143,7 @@ def _phone(value: str, number: int) -> str:
     else:
         kept = 2 if value.startswith("+") else int(main[0] != "0")
         false = main[:kept] + f"{number:0{len(main) - kept}}"
-    return _into(value[:end], false) + _into(value[end:], "0" * len(digits(value[end:])))
+    return _into(value[:end], false) + re.sub("[0-9]", "0", value[end:])
 
 
 def _card(value: str, number: int) -> str | None:

@@ -9,7 +9,7 @@ import typer
 from agentloop import graders
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import Dataset, Method
-from agentloop.harvest import BAND, Redactor, check, write
+from agentloop.harvest import BAND, Redactor, check, replaced, write
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
 
 data = typer.Typer(no_args_is_help=True, help="Look at datasets, and check files.")
@@ -97,6 +97,9 @@ def harvest(
         document({**dataset.manifest, "out": str(to)})
     else:
         funnel(dataset)
+        if places := replaced(dataset):
+            told = ", ".join(f"{n} {kind}" for kind, n in places.items())
+            out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
         out.print(f"{dataset.id} -> {to}")
 
 
