@@ -22,7 +22,7 @@ VERSION = re.compile(
 NETWORK = re.compile(r"/[0-9]{1,2}(?![0-9])")
 HOSTS = re.compile(r"\bip|address|host|server|client|dns|from|\bvia|gateway|addr", re.IGNORECASE)
 IPV6_HINT = re.compile(r"::|:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
-IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}+(?:(?:\.[0-9]{1,3}){3})?(?!\w)")
+IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,45}+(?:(?:\.[0-9]{1,3}){3})?(?!\w)")
 
 
 def emails(text: str) -> Iterator[Finding]:
@@ -56,6 +56,8 @@ def ips(text: str) -> Iterator[Finding]:
             said = match[0]
             if said[-1] == ":" and said[-2:] != "::":
                 said = said[:-1]
+            if said.count(":") == 8 and "::" not in said:
+                said = said.rpartition(":")[0]  # a port
             if _somebodys6(said):
                 yield Finding(match.start(), match.start() + len(said), "ip")
 

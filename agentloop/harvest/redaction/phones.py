@@ -33,10 +33,14 @@ LABEL = (
 MORE = r"(?:[\W_]{1,3}(?:number|num|nr|no|line|is|was|at|on|to|here|it's|its)){0,3}"
 VERB = r"\b(?:call|text|dial|ring|reach|message|contact|phone)(?:ed|ing)?"
 WHOM = r"(?:\s+(?:me|us|him|her|them|you|back|someone|support|now))?"
+MINE = (
+    r"(?:\b(?:my|his|her|their|your|our)(?: new| old)? number(?: is| was)?"
+    r"|\bmessages? to|\bregistered(?: number| at| with)?)"
+)
 AT = r"(?:\s+(?:back|at|on|under|to|via))?"
 DIRECT = re.compile(
     rf"(?:{LABEL}{MORE}"
-    rf"|{VERB}{WHOM}{AT}\s)[\W_]{{0,6}}\Z",
+    rf"|{VERB}{WHOM}{AT}\s|{MINE})[\W_]{{0,6}}\Z",
     re.IGNORECASE,
 )
 """Right before the number it is said that it is one to call: `"phone": "`, `call me at `."""
@@ -47,14 +51,14 @@ NEAR = re.compile(
 HINTS = (
     *("phone", "mobil", "tel", "tél", "cell", "fax", "msisdn", "whats", "handy", "hotline", "sms"),
     *("landline", "callback", "ovil", "óvil", "pager", "contact", "call", "text", "dial", "ring"),
-    *("reach", "message", "registered", "desk", "office", "home", "work", "direct"),
+    *("reach", "message", "registered", "number", "desk", "office", "home", "work", "direct"),
 )
 """Of each word about calling a piece."""
 AFTER = re.compile(
     r"\s{0,2}\(?(?:office|fax|mobile|cell|home|work|phone|tel|desk)\b", re.IGNORECASE
 )
-FALSE = re.compile(r"555555[0-9]{4}\Z|0{4}[0-9]{1,4}\Z")
-"""How the digits of a number that stands in for another end."""
+FALSE = re.compile(r"1?555555[0-9]{4}|[0-9]{0,2}0{4,14}[0-9]{1,4}")
+"""The digits of a number that stands in for another."""
 
 
 def phones(text: str) -> Iterator[Finding]:
@@ -65,9 +69,10 @@ def phones(text: str) -> Iterator[Finding]:
     order or the like are none.
     """
     for start, end in candidates(text):
-        if _to_call(text, start, end):
-            extension = EXTENSION.match(text, end)
-            yield Finding(start, extension.end() if extension else end, "phone")
+        extension = EXTENSION.match(text, end)
+        whole = extension.end() if extension else end
+        if _to_call(text, start, end, whole):
+            yield Finding(start, whole, "phone")
 
 
 @lru_cache(maxsize=64)
@@ -100,25 +105,28 @@ def _one(text: str, start: int, end: int, several: bool) -> int:
 
 def _with_sign(text: str, start: int, end: int) -> int:
     """Where a number starts whose first digit is at `start`: `+` and an opening bracket are its."""
-    if text[start - 1 : start] == "(" and ")" in text[start:end]:
-        start -= 1
-    return start - 1 if text[start - 1 : start] == "+" else start
+    closed = ")" in text[start:end]
+    for sign, there in (("(", closed), ("+", True), ("(", closed)):
+        if there and start and text[start - 1] == sign:
+            start -= 1
+    return start
 
 
-def _to_call(text: str, start: int, end: int) -> bool:
+def _to_call(text: str, start: int, end: int, whole: int) -> bool:
     said = text[start:end]
     number = digits(said)
-    if FALSE.search(number) or DATE.match(said) or DOTTED.fullmatch(said):
+    if FALSE.fullmatch(number) or DATE.match(said) or DOTTED.fullmatch(said):
         return False
     before = text[max(0, start - BEFORE) : start]
     low = before.lower()
     talk = any(hint in low for hint in HINTS)  # much quicker than the expressions
-    if (talk and DIRECT.search(before)) or AFTER.match(text, end):
+    if (talk and DIRECT.search(before)) or AFTER.match(text, whole):
         return True
+    abroad = said.startswith(("+", "(+"))
     grouped = len(number) < len(said.lstrip("+").removeprefix("00"))
-    if (said[0] != "+" and not grouped) or ID.search(before):
+    if not (abroad or grouped) or ID.search(before):
         return False
-    if said[0] == "+" or (number.startswith("00") and grouped):
+    if abroad or (number.startswith("00") and grouped):
         return valid(number.removeprefix("00")) or (grouped and len(number) >= 8)
     near = talk and NEAR.search(before) is not None
     if AMERICAN.fullmatch(said.lstrip("+(").replace("(", "")) and grouped:
