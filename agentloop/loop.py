@@ -28,7 +28,7 @@ from agentloop.base.records import (
     now,
 )
 from agentloop.base.store import Lineage
-from agentloop.harvest import BAND, Advice
+from agentloop.harvest import BAND, Advice, Redactor
 from agentloop.jobs.handle import TuningJob
 from agentloop.rooms import Rooms, id_of
 from agentloop.trials import LiveTrial
@@ -161,6 +161,7 @@ class AgentLoop(Rooms):
         band: tuple[float, float] = BAND,
         valid_share: float = 0.1,
         limit: int | None = None,
+        redact: "bool | str | Json | Redactor" = True,
     ) -> Dataset:
         """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
 
@@ -172,6 +173,8 @@ class AgentLoop(Rooms):
             outcome: for `rft`, the outcome that says how a run ended.
             band: for `rft`, the pass rates at which there is something to learn.
             valid_share: of the users (sessions, tasks) whose rows validate, in [0, 1].
+            redact: personal data and secrets become pseudonyms in the rows, the store keeps them;
+                `pii` looks for names and places too; a `Redactor` says what may stay.
 
         Raises:
             EmptyHarvest: there is no row; the message says why most were refused.
@@ -182,8 +185,10 @@ class AgentLoop(Rooms):
         bad = self.settings.bad if bad is None else bad
         if method is Method.DPO and bad >= good:
             raise ConfigError(f"bad ({bad}) must lie below good ({good}), or no answer is better")
+        redactor = Redactor.of(redact)
         chosen = harvest.where(where, outcomes=self.store.names().outcomes) if where else None
         recipe: Json = {"where": where, "good": good, "valid_share": valid_share, "limit": limit}
+        recipe["redact"] = redactor.recipe if redactor else False
         recipe |= {"rft": {"outcome": outcome, "band": list(band)}}.get(method.value, {"bad": bad})
         read = self._judged(agents, held_out=False)
         match method:
@@ -208,6 +213,7 @@ class AgentLoop(Rooms):
             valid_share=valid_share,
             limit=limit,
             traces_read=self.store.count(),
+            redactor=redactor,
         )
         self.ledger.put_dataset(dataset)
         return dataset

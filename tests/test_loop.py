@@ -130,6 +130,19 @@ def test_regenerations_with_opposite_thumbs_become_a_pair(loop):
     assert row.body["preferred_output"] == [{"role": "assistant", "content": "Shipped."}]
 
 
+def test_rows_of_pairs_are_redacted_unless_told_otherwise(loop):
+    for answer, thumb in (("I wrote to ann@work.org.", "up"), ("No.", "down")):
+        result = ask(loop, "write to ann@work.org", answer)
+        loop.rate(result.trace_id, thumb, by="u", call=result.call_id)
+    options = {"agent": "support", "valid_share": 0.0}
+    (row,) = loop.harvest("dpo", **options).rows
+    assert row.body["preferred_output"][0]["content"] == "I wrote to person1@example.com."
+    (row,) = loop.harvest("dpo", redact=False, **options).rows
+    assert row.body["preferred_output"][0]["content"] == "I wrote to ann@work.org."
+    with pytest.raises(ConfigError, match="'names'"):
+        loop.harvest("dpo", redact="names", **options)
+
+
 def test_a_preference_needs_good_above_bad(loop):
     talk(loop, 1)
     with pytest.raises(ConfigError, match=r"bad \(0.2\) must lie below good \(0.1\)"):

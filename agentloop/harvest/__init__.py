@@ -4,6 +4,7 @@ from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
+from agentloop.harvest.redaction import Redactor, kinds, replaced
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import dataset, write
 from agentloop.harvest.selection import Condition, where
@@ -15,6 +16,7 @@ __all__ = [
     "Condition",
     "Finding",
     "Mended",
+    "Redactor",
     "Report",
     "advise",
     "branches",
@@ -22,8 +24,10 @@ __all__ = [
     "dataset",
     "dpo",
     "evidence",
+    "kinds",
     "mend",
     "parted",
+    "replaced",
     "rft",
     "sft",
     "where",

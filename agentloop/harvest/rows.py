@@ -24,6 +24,7 @@ from agentloop.base.records import (
     jsonl,
 )
 from agentloop.base.records.message import verbatim
+from agentloop.harvest.redaction import Redactor
 from agentloop.harvest.rewards import REFERENCE, grader
 from agentloop.harvest.splits import position, split
 
@@ -38,12 +39,14 @@ def dataset(
     limit: int | None = None,
     traces_read: int = 0,
     parent: str | None = None,
+    redactor: Redactor | None = None,
 ) -> Dataset:
     """The dataset of what was found: rows that a provider takes, and a refusal for all others.
 
     Args:
         valid_share: of the units (users, sessions, …) whose rows validate, in [0, 1].
         limit: at most so many rows; the rest is refused as `too_many`.
+        redactor: replaces personal data and secrets by pseudonyms; None leaves them.
 
     Raises:
         EmptyHarvest: there is no row; the message counts the reasons.
@@ -59,10 +62,13 @@ def dataset(
             refused.append(_not(item, Refusal.TOO_MANY))
         else:
             examples.append(item)
+    notes: list[Json] = [{}] * len(examples)
+    if redactor is not None:
+        examples, notes = redactor.all(examples)
     rows = []
     same_keys = _uniform(examples)
-    for example in examples:
-        row = _row(example, same_keys, valid_share)
+    for example, said in zip(examples, notes, strict=True):
+        row = _row(example, same_keys, valid_share, said)
         if wrong := faults(row.body, method):
             refused.append(_not(example, Refusal.BAD_ROW, wrong[0].message))
         else:
@@ -163,7 +169,7 @@ def _lines(bodies: Iterable[Json]) -> bytes:
 # ---------------------------------------------------------------------- one example, one row
 
 
-def _row(example: Example, keys: frozenset[str], valid_share: float) -> Row:
+def _row(example: Example, keys: frozenset[str], valid_share: float, said: Json) -> Row:
     match example:
         case SFTExample():
             body = {"messages": _with_weights(example), **_offered(example, keys)}
@@ -195,7 +201,7 @@ def _row(example: Example, keys: frozenset[str], valid_share: float) -> Row:
         calls=example.calls,
         opinions=example.opinions,
         producers=example.producers,
-        note=note,
+        note={**note, **said},
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agentloop.base.errors import EmptyHarvest, StoreError
 from agentloop.base.records import Method, faults
-from agentloop.harvest import Branch, check, dataset, dpo, rft, sft, write
+from agentloop.harvest import Branch, Redactor, check, dataset, dpo, rft, sft, write
 from agentloop.harvest.splits import split
 from tests.harvest.makers import a_trace, calls, judged, returns, says, system, user
 
@@ -43,6 +43,26 @@ def test_a_masked_turn_has_the_weight_zero():
     found = sft([judged(only_last, 1.0)], agents=["support"])
     (row,) = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0).rows
     assert [m.get("weight") for m in row.body["messages"]] == [None, None, 0, None, None]
+
+
+def test_a_redacted_row_says_who_looked_and_how_much_was_replaced(tmp_path):
+    told = a_trace(system(), user("I am ann@work.org"), says("Hi ann@work.org!"), id="told")
+    found = list(sft([judged(told, 1.0), judged(talk(1), 1.0)], agents=["support"]))
+    options = {"agents": ["support"], "recipe": {}, "valid_share": 0.0}
+    made = dataset(Method.SFT, found, redactor=Redactor(), **options)
+    write(made, tmp_path / "d")
+    lines = (tmp_path / "d" / "rows.meta.jsonl").read_text().splitlines()
+    who = {"detector": "agentloop", "version": "1"}
+    assert [json.loads(line)["redactions"] for line in lines] == [
+        {**who, "kinds": {"email": 2}},
+        {**who, "kinds": {}},
+    ]
+    assert [m["content"] for m in made.rows[0].body["messages"]][1:] == [
+        "I am person1@example.com",
+        "Hi person1@example.com!",
+    ]
+    plain = dataset(Method.SFT, found, **options)
+    assert made.rows[1].line == plain.rows[1].line
 
 
 def test_a_dpo_row_has_openais_three_keys():

@@ -205,6 +205,36 @@ def test_a_harvest_writes_five_files_and_tells_the_funnel(filled, tmp_path):
     assert filled("data", "check", "d/train.jsonl", "--method", "sft").exit_code == 0
 
 
+def told(run, tmp_path):
+    """A store with a customer who leaves an address and a number, and asks for an order."""
+    line = a_line("order 4155550132? I am ann@work.org, mail help@shop.com", outcome={"ok": True})
+    (tmp_path / "told.jsonl").write_text(json.dumps(line))
+    assert run("import", "told.jsonl").exit_code == 0
+
+
+def test_rows_hold_pseudonyms_the_store_what_was_said_and_the_manifest_which(run, tmp_path):
+    told(run, tmp_path)
+    result = run("harvest", "sft", "support", "--out", "d", "--keep", "help@shop.com")
+    assert "replaced by pseudonyms: 1 email" in result.stdout
+    row = (tmp_path / "d" / "train.jsonl").read_text()
+    assert "where is order 4155550132? I am person1@example.com, mail help@shop.com" in row
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    who = {"detector": "agentloop", "version": "1"}
+    assert manifest["recipe"]["redact"] == {**who, "keep": ["help@shop.com"]}
+    meta = json.loads((tmp_path / "d" / "rows.meta.jsonl").read_text())
+    assert meta["redactions"] == {**who, "kinds": {"email": 1}}
+    assert "ann@work.org" in run("traces", "show", meta["traces"][0]).stdout
+
+
+def test_without_redaction_rows_are_as_said_and_the_manifest_says_so(run, tmp_path):
+    told(run, tmp_path)
+    printed = run("harvest", "sft", "support", "--out", "d", "--no-redact", "--json").stdout
+    assert json.loads(printed)["recipe"]["redact"] is False
+    assert "ann@work.org" in (tmp_path / "d" / "train.jsonl").read_text()
+    assert "redactions" not in (tmp_path / "d" / "rows.meta.jsonl").read_text()
+    assert run("harvest", "sft", "support", "--out", "d", "--no-redact", "--pii").exit_code == 2
+
+
 def test_the_json_of_a_harvest_is_its_manifest(filled, tmp_path):
     printed = json.loads(filled("harvest", "sft", "support", "--out", "d", "--json").stdout)
     manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())

@@ -9,7 +9,7 @@ import typer
 from agentloop import graders
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import Dataset, Method
-from agentloop.harvest import BAND, write
+from agentloop.harvest import BAND, Redactor, replaced, write
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
 grader = typer.Typer(no_args_is_help=True, help="Check graders, and run them.")
@@ -59,6 +59,16 @@ def harvest(
         float, typer.Option(min=0, max=1, help="Share of users whose rows validate.")
     ] = 0.1,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    redact: Annotated[
+        bool, typer.Option(help="Put pseudonyms in place of personal data and secrets.")
+    ] = True,
+    pii: Annotated[
+        bool, typer.Option("--pii", help="Names and places too, with Presidio (extra pii).")
+    ] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="What may stay, e.g. your own help@shop.com, or all of @shop.com."),
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,6 +76,8 @@ def harvest(
 
     Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
     """
+    if not redact and (pii or keep):
+        raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
     with opened(store) as loop:
         dataset = loop.harvest(
             method,
@@ -77,12 +89,16 @@ def harvest(
             band=_band(band),
             valid_share=valid,
             limit=limit,
+            redact=Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
         )
         write(dataset, to)
     if as_json:
         document({**dataset.manifest, "out": str(to)})
     else:
         funnel(dataset)
+        if places := replaced(dataset):
+            told = ", ".join(f"{n} {kind}" for kind, n in places.items())
+            out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
         out.print(f"{dataset.id} -> {to}")
 
 
