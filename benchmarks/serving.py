@@ -19,8 +19,8 @@ AT_ONCE = 32
 def measure(*, quick: bool = False) -> dict[str, Any]:
     """Requests a second with 32 at once, and with one after the other."""
     n = 32 if quick else 256
-    with tempfile.TemporaryDirectory() as folder, local_provider(Path(folder)) as url:
-        alone, together = asyncio.run(_both(url, n))
+    with tempfile.TemporaryDirectory() as folder, local_provider(Path(folder)) as answering:
+        alone, together = asyncio.run(_both(answering(), n))
     return {
         "unit": "requests a second",
         "ours": round(together, 2),

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def provider_url(tmp_path_factory):
     """The address of a local provider with the tiny base."""
-    with local_provider(tmp_path_factory.mktemp("provider") / "local") as url:
-        yield url
+    with local_provider(tmp_path_factory.mktemp("provider") / "local") as answering:
+        yield answering()
 
 
 @pytest.fixture
