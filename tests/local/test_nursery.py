@@ -90,7 +90,7 @@ def test_a_parent_that_has_died_is_replaced(tmp_path):
     old = parent(first)
     first.end()
     os.kill(old, signal.SIGKILL)
-    until(lambda: not running(old), "the parent to die")
+    until(lambda: not nursery._parent.alive, "the parent to die")  # with all its threads
     nursery.prepare()
     second = nursery.worker()
     assert parent(second) != old
