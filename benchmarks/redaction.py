@@ -59,7 +59,7 @@ TOOLS: tuple[Json, ...] = tuple(
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
     """Rows a second of conversations with four tool calls, half of them with personal data."""
-    rows = examples(200 if quick else 2_000)
+    rows = examples(200 if quick else 500)
     rounds = 2 if quick else 5
     sizes = [len(line(row)) for row in rows]
     redactor = Redactor()

@@ -12,8 +12,8 @@ from agentloop.harvest.redaction.finding import Finding, apart
 MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 """The language models of spaCy's that are taken, the best first."""
 ENTITIES = {"PERSON": "person", "LOCATION": "place", "NRP": "group"}
-"""Presidio's entities that are asked for, and what we call them. Its patterns for numbers are not:
-they take order numbers for driving licences, and `Patterns` knows the others better."""
+"""Presidio's entities that are asked for, and what we call them. What it takes for dates,
+licences and telephones are not: order numbers are among them (`LOG.md`)."""
 NO_NAME = re.compile(r"[0-9@\"{}\[\]<>\\=_/]|\n")
 """What stands in no name: markup, and the numbers of those that stand in for others already."""
 SURE = 0.5
