@@ -400,7 +400,7 @@ def airline(loop, tmp_path):
 def test_40_conversations_come_in_and_every_row_is_its_conversation(loop, airline):
     """Less the trailing messages that no assistant said; arguments byte for byte; all tools."""
     tools = json.loads(real("tau-bench", "tools_airline.json").read_text())
-    dataset = loop.harvest("sft", agent="airline", good=0.0, bad=0.0)
+    dataset = loop.harvest("sft", agent="airline", good=0.0, bad=0.0, redact=False)
     rows = [*dataset.rows, *dataset.valid]
     by_trace = {row.traces[0]: row for row in rows}
     assert len(rows) + len(dataset.refused) == 40
