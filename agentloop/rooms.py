@@ -22,7 +22,7 @@ from agentloop.base.records import (
 )
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
-from agentloop.base.store import Fork, Live, Serving, Store, Writer, recover
+from agentloop.base.store import Fork, Live, RowLine, Serving, Store, Writer, recover
 from agentloop.harvest import SIDES, Branch, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
@@ -231,14 +231,16 @@ class Rooms:
             good=self.settings.good,
             bad=self.settings.bad,
         )
+        as_of = self.ledger.point()
         made = harvest.gather(
             harvest.drafted(self._found(recipe), recipe, redactor),
             recipe,
             traces_read=self.store.count(),
         )
         try:
-            rows = ((line.record, line.traces) for s in SIDES for line in made.lines(s))
-            self.ledger.put_rows(made.manifest, rows, made.refused())
+            lines = (line for side in SIDES for line in made.lines(side))
+            rows = (RowLine(line.record, line.sha256, line.traces) for line in lines)
+            self.ledger.put_rows(made.manifest, rows, made.refused(), as_of=as_of)
         except BaseException:
             made.close()
             raise

@@ -1,6 +1,7 @@
 """The memory of the loop: all SQL is in here, behind `Store` and `Writer`."""
 
 from agentloop.base.store.batch import Storable
+from agentloop.base.store.datasets import Lesson, RowLine, Stored
 from agentloop.base.store.ledger import Ledger, Lineage
 from agentloop.base.store.live import Live, Serving
 from agentloop.base.store.recovery import recover
@@ -11,13 +12,16 @@ __all__ = [
     "WEIGHT",
     "Fork",
     "Ledger",
+    "Lesson",
     "Lineage",
     "Live",
     "Names",
     "Place",
+    "RowLine",
     "Serving",
     "Storable",
     "Store",
+    "Stored",
     "Work",
     "Writer",
     "made",

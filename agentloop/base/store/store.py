@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
-from agentloop.base.records import Call, Judged, Trace
-from agentloop.base.store import inspection
+from agentloop.base.records import Call, Erasure, Judged, Trace
+from agentloop.base.store import changes, erasure, inspection
 from agentloop.base.store import tables as t
 from agentloop.base.store.batch import Batch, Storable
 from agentloop.base.store.database import BUSY_SECONDS, Database
@@ -73,10 +73,12 @@ class Store:
         self._database = Database(url, create=create, busy_seconds=busy_seconds)
         self._known: dict[str, None] = {}
         self._paths = Paths()
-        self._lock = Lock()  # guards `_known`: the writer's thread and callers store at once
+        self._lock = Lock()  # guards these: the writer's thread and callers store at once
         self.name = self._database.name
         self.place = self._database.place
         self.ledger = Ledger(self._database)
+        with self._database.read() as connection:
+            self._era = changes.era(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +128,8 @@ class Store:
                 yield None
 
     def _ready(self, records: Iterable[Storable], after: Batch | None = None) -> Batch:
-        return self._gathered(records, Batch(self._known, self._paths, after))
+        era = self._era
+        return self._gathered(records, Batch(self._known, self._paths, after, era))
 
     def _gathered(self, records: Iterable[Storable], batch: Batch) -> Batch:
         for record in records:
@@ -136,27 +139,46 @@ class Store:
 
     def _write(self, batch: Batch, records: Iterable[Storable]) -> None:
         try:
-            self._commit(batch)
+            done = self._commit(batch)
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
-            # Somebody has erased nodes that this process knew to be stored: send all of them.
-            with self._lock:
-                self._known.clear()
-            self._paths.forget()
+            done = False
+        if not done:
+            # Somebody has erased what this process knew to be stored: send all of it.
+            self._forget()
             self._commit(self._gathered(records, Batch((), self._paths)))
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: Batch) -> bool:
+        """Write a batch; False, and nothing is written, when it took for granted what has been
+        erased since."""
         with self._database.write() as connection:
+            era = changes.enter(self._database, connection)
+            if batch.era not in (None, era):
+                return False
             self._refuse_strangers(connection, batch)
+            watch = changes.Watch(connection, batch)
             batch.write(connection, self._database)
-        self._remember(batch.named)
-        self._paths.stored(batch.paths)
+            watch.tell(connection)
+        self._remember(batch, era)
+        return True
 
-    def _remember(self, nodes: Iterable[str]) -> None:
-        """Nodes that are stored need not be sent again: each call brings its whole context."""
+    def _forget(self) -> None:
+        """What is remembered may no longer be there."""
+        with self._database.read() as connection:
+            era = changes.era(connection)
         with self._lock:
-            self._known |= dict.fromkeys(nodes)
+            self._era = era
+            self._known.clear()
+            self._paths.forget()
+
+    def _remember(self, batch: Batch, era: int) -> None:
+        """What is stored need not be sent again: each call brings its whole context."""
+        with self._lock:
+            if era != self._era:  # it may have been erased meanwhile
+                return
+            self._paths.stored(batch.paths)
+            self._known |= dict.fromkeys(batch.named)
             for node in list(islice(self._known, max(0, len(self._known) - REMEMBERED))):
                 del self._known[node]
 
@@ -378,6 +400,14 @@ class Store:
         """How many traces there are."""
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).select_from(t.trace)) or 0
+
+    def erase(self, user: str, *, confirm: bool = True) -> Erasure:
+        """Erase a user; see `erasure`. Without `confirm`: what would go.
+
+        Raises:
+            NotFound: nothing here is that user's.
+        """
+        return erasure.erase(self._database, user, confirm=confirm)
 
     def verify(self) -> Iterator[Damage]:
         """All that is not what was stored: every hash is derived anew, every reference followed."""

@@ -71,7 +71,7 @@ def lineage(version: VersionId, store: StoreUrl = None, as_json: AsJson = False)
             {
                 "version": found.version.model_dump(mode="json"),
                 "job": found.job.model_dump(mode="json") if found.job else None,
-                "dataset": found.dataset.manifest if found.dataset else None,
+                "dataset": found.dataset,
                 "traces": list(found.traces),
             }
         )
@@ -82,8 +82,9 @@ def lineage(version: VersionId, store: StoreUrl = None, as_json: AsJson = False)
     if found.job:
         out.print(f"  job {found.job.id} ({found.job.provider_job}) at {found.job.plan.provider}")
     if found.dataset:
-        kept = found.dataset.funnel.kept
-        out.print(f"  dataset {found.dataset.id}: {kept} rows, hash {found.dataset.sha}")
+        made = found.dataset
+        kept, sha = made["funnel"]["kept"], made["content_hash"]
+        out.print(f"  dataset {made['dataset']}: {kept} rows, hash {sha}")
         out.print(f"  {len(found.traces)} traces, e.g. {', '.join(found.traces[:3])}")
 
 
