@@ -77,8 +77,7 @@ class Store:
         self.name = self._database.name
         self.place = self._database.place
         self.ledger = Ledger(self._database)
-        with self._database.read() as connection:
-            self._era = changes.era(connection)
+        self._era: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,6 +127,8 @@ class Store:
                 yield None
 
     def _ready(self, records: Iterable[Storable], after: Batch | None = None) -> Batch:
+        if self._era is None:
+            self._forget()
         era = self._era
         return self._gathered(records, Batch(self._known, self._paths, after, era))
 
