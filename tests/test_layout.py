@@ -46,7 +46,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "presidio_analyzer": ("harvest/redaction/presidio",),
     "psutil": ("local/",),
     "pydantic": ("",),
-    "pydantic_core": ("local/",),
+    "pydantic_core": ("base/records/", "local/"),
     "pydantic_settings": ("base/settings",),
     "rapidfuzz": ("graders/similarity",),
     "ray": ("scale",),

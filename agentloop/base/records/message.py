@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
 
-from agentloop.base.records.record import Json, to_json
+from agentloop.base.records.record import Json, bare, to_json
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -36,6 +36,11 @@ class _Wire(BaseModel):
         return super().__eq__(other) and isinstance(other, _Wire) and self._set == other._set
 
     __hash__ = BaseModel.__hash__
+
+    def but(self, name: str, value: Any) -> Self:
+        """The same with another value in a field: `model_copy`, quicker."""
+        values = self.__dict__ | {name: value}
+        return bare(type(self), values, self._set | {name}, self.__pydantic_extra__)
 
     @property
     def _set(self) -> set[str]:
@@ -133,11 +138,10 @@ class Numbers:
     def given_to(self, message: Message) -> Message:
         """The next message, with numbers in place of its ids."""
         if message.tool_calls:
-            calls = tuple(c.model_copy(update={"id": self._new(c.id)}) for c in message.tool_calls)
-            return message.model_copy(update={"tool_calls": calls})
+            calls = tuple(call.but("id", self._new(call.id)) for call in message.tool_calls)
+            return message.but("tool_calls", calls)
         if message.tool_call_id is not None:
-            number = self._number(message.tool_call_id)
-            return message.model_copy(update={"tool_call_id": number})
+            return message.but("tool_call_id", self._number(message.tool_call_id))
         return message
 
     def written(self, message: Message) -> Json:
@@ -166,15 +170,20 @@ def restore(messages: Iterable[Message], ids: Sequence[str]) -> tuple[Message, .
     restored = []
     for message in messages:
         if message.tool_calls:
-            calls = tuple(
-                c.model_copy(update={"id": original.get(c.id, c.id)}) for c in message.tool_calls
-            )
-            message = message.model_copy(update={"tool_calls": calls})
+            calls = tuple(c.but("id", original.get(c.id, c.id)) for c in message.tool_calls)
+            message = message.but("tool_calls", calls)
         elif message.tool_call_id is not None:
             id = original.get(message.tool_call_id, message.tool_call_id)
-            message = message.model_copy(update={"tool_call_id": id})
+            message = message.but("tool_call_id", id)
         restored.append(message)
     return tuple(restored)
+
+
+def highest(message: Message) -> int:
+    """The highest number in a message of those that `renumber` gave, 3 for `call_3`; 0: none."""
+    if message.tool_calls:
+        return max(int(call.id[5:]) for call in message.tool_calls)
+    return 0 if message.tool_call_id is None else int(message.tool_call_id[5:])
 
 
 def canonical(value: Any) -> bytes:

@@ -206,7 +206,7 @@ def _traces(connection: Connection) -> Iterator[Damage]:
         if not page:
             return
         try:
-            load(connection, page)
+            load(connection, page, trust=False)
         except Exception:  # noqa: BLE001 - which of them it is, and why, is found out one by one
             for id in page:
                 yield from _trace(connection, id)
@@ -215,7 +215,7 @@ def _traces(connection: Connection) -> Iterator[Damage]:
 
 def _trace(connection: Connection, id: str) -> Iterator[Damage]:
     try:
-        load(connection, [id])
+        load(connection, [id], trust=False)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is asked
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         yield Damage("trace", id, f"it cannot be put together: {said}")

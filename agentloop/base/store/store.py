@@ -223,6 +223,7 @@ class Store:
         versions: Collection[str | None] | None = None,
         newest_first: bool = False,
         limit: int | None = None,
+        spans: bool = True,
     ) -> Iterator[Judged]:
         """Traces with everything said about them, oldest first, `PAGE` in memory at a time.
 
@@ -231,6 +232,7 @@ class Store:
             trial: only traces that were assigned to an arm of this trial.
             held_out: only traces that were (or were not) run to measure with.
             versions: only traces of these versions; None is the agent's own model.
+            spans: with their spans; who asks for the calls alone has them sooner.
         """
         conditions: list[ColumnElement[bool]] = []
         if agents is not None:
@@ -249,11 +251,12 @@ class Store:
         order = [t.trace.c.started_at, t.trace.c.id]
         ids = select(t.trace.c.id).where(*conditions).limit(limit)
         ids = ids.order_by(*[c.desc() for c in order] if newest_first else order)
-        for page in self._pages(ids):
+        for page in self._pages(ids, spans=spans):
             yield from page
 
     def forks(self, *, agents: Sequence[str]) -> Iterator[Fork]:
-        """Contexts that one of `agents` answered in more than one way, a correction being one."""
+        """Contexts that one of `agents` answered in more than one way, a correction being one; the
+        traces are without their spans."""
         corrected = exists().where(t.opinion.c.call_id == t.call.c.id, t.opinion.c.node.isnot(None))
         ways = (
             select(t.call.c.context)
@@ -268,7 +271,8 @@ class Store:
         yield from self._forks(t.call.c.context.in_(ways), agents)
 
     def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
-        """Contexts that end with the user, and all that one of `agents` made of them."""
+        """Contexts that end with the user, and all that one of `agents` made of them; the traces
+        are without their spans."""
         ends_with_user = select(t.node.c.id).where(t.node.c.role == "user")
         yield from self._forks(t.call.c.context.in_(ends_with_user), agents)
 
@@ -293,7 +297,8 @@ class Store:
             page: dict[str, list[tuple[str, str]]] = {n: [] for n in nodes[start : start + PAGE]}
             with self._database.read() as connection:
                 rows = connection.execute(branches.where(mine, t.call.c.context.in_(page))).all()
-                traces = load(connection, sorted({row.trace_id for row in rows}))
+                ids_of = sorted({row.trace_id for row in rows})
+                traces = load(connection, ids_of, spans=False)
             for node, call_id, trace_id in rows:
                 page[node].append((call_id, trace_id))
             for node, calls in page.items():
@@ -319,11 +324,11 @@ class Store:
         """How large the store is."""
         return inspection.stats(self._database)
 
-    def _pages(self, ids: Select[Any]) -> Iterator[list[Judged]]:
+    def _pages(self, ids: Select[Any], *, spans: bool) -> Iterator[list[Judged]]:
         with self._database.read() as connection:
             wanted = list(connection.scalars(ids))
         for start in range(0, len(wanted), PAGE):
             page = wanted[start : start + PAGE]
             with self._database.read() as connection:
-                found = load(connection, page)
+                found = load(connection, page, spans=spans)
             yield [found[id] for id in page if id in found]

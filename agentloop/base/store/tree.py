@@ -16,6 +16,7 @@ from agentloop.base.records.message import (
     Numbers,
     canonical,
     digest,
+    highest,
     node_id,
     restore,
     verbatim,
@@ -180,6 +181,8 @@ class Tree(Mapping[str, tuple[Message, ...]]):
 
     def __init__(self, nodes: Mapping[str, tuple[str, Message]]) -> None:
         self._nodes = nodes
+        self._numbered = {ROOT: 0}
+        self._original: dict[tuple[str, tuple[str, ...]], tuple[Message, ...]] = {(ROOT, ()): ()}
 
     def __getitem__(self, node: str) -> tuple[Message, ...]:
         messages: list[Message] = []
@@ -194,9 +197,30 @@ class Tree(Mapping[str, tuple[Message, ...]]):
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def original(self, node: str, ids: Sequence[str]) -> tuple[Message, ...]:
-        """The messages with the tool-call ids that they had."""
-        return restore(self[node], ids)
+    def original(self, node: str, ids: tuple[str, ...]) -> tuple[Message, ...]:
+        """The messages with the tool-call ids that they had. A path that goes on with one that was
+        asked for before, ids and all, begins with the same objects."""
+        there = node, ids[: self._ids_up_to(node)]
+        found = self._original.get(there)
+        if found is None:
+            above, more = node, []
+            while found is None:
+                above, message = self._nodes[above]
+                more.append(message)
+                found = self._original.get((above, ids[: self._numbered[above]]))
+            found = self._original[there] = (*found, *restore(reversed(more), ids))
+        return found
+
+    def _ids_up_to(self, node: str) -> int:
+        """How many tool-call ids stand on the way to a node."""
+        way = []
+        while node not in self._numbered:
+            way.append(node)
+            node = self._nodes[node][0]
+        ids = self._numbered[node]
+        for below in reversed(way):
+            ids = self._numbered[below] = max(ids, highest(self._nodes[below][1]))
+        return ids
 
 
 def read(connection: Connection, leaves: Iterable[str]) -> Tree:
@@ -205,8 +229,9 @@ def read(connection: Connection, leaves: Iterable[str]) -> Tree:
     rows: list[Row[Any]] = []
     for start in range(0, len(wanted), 5_000):  # databases bound the parameters of a statement
         rows += connection.execute(_UP, {"leaves": wanted[start : start + 5_000]}).all()
-    media = _media(connection, {row.message: row.body for row in rows if REFERENCE in row.body})
-    return Tree({row.id: (row.parent, media.get(row.message) or parsed(row.body)) for row in rows})
+    with_media = {message: body for _, _, message, body in rows if REFERENCE in body}
+    media = _media(connection, with_media) if with_media else {}
+    return Tree({id: (up, media.get(hash) or parsed(body)) for id, up, hash, body in rows})
 
 
 def _media(connection: Connection, bodies: Mapping[str, str]) -> dict[str, Message]:
