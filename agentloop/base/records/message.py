@@ -43,7 +43,9 @@ class _Wire(BaseModel):
     @classmethod
     def _with(cls, values: Json, said: Json) -> Self:
         """What has these values of its fields, and the other keys of `said`."""
-        beside = {} if said.keys() <= values.keys() else {k: said[k] for k in said if k not in values}
+        beside = (
+            {} if said.keys() <= values.keys() else {k: said[k] for k in said if k not in values}
+        )
         return bare(cls, values, set(said), beside)
 
     def but(self, name: str, value: Any) -> Self:

@@ -5,10 +5,21 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice, zip_longest
+from math import inf
 from threading import Lock
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, case, distinct, exists, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    case,
+    distinct,
+    exists,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import IntegrityError
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
@@ -33,6 +44,17 @@ class Fork(NamedTuple):
     node: str
     branches: tuple[tuple[str, Judged], ...]
     """Call id, and the trace that it is a call of; in the order the traces began."""
+
+
+class Place(NamedTuple):
+    """Where a trace stands among all, oldest first."""
+
+    started_at: datetime
+    id: str
+
+
+_place = tuple_(t.trace.c.started_at, t.trace.c.id)
+"""The same in the database."""
 
 
 class Names(NamedTuple):
@@ -221,6 +243,9 @@ class Store:
         trial: str | None = None,
         held_out: bool | None = None,
         versions: Collection[str | None] | None = None,
+        tasks: Collection[str] | None = None,
+        after: Place | None = None,
+        upto: Place | None = None,
         newest_first: bool = False,
         limit: int | None = None,
         spans: bool = True,
@@ -232,31 +257,65 @@ class Store:
             trial: only traces that were assigned to an arm of this trial.
             held_out: only traces that were (or were not) run to measure with.
             versions: only traces of these versions; None is the agent's own model.
+            tasks: only traces that tried one of these.
+            after, upto: only traces that stand after a place, and up to another.
             spans: with their spans; who asks for the calls alone has them sooner.
         """
-        conditions: list[ColumnElement[bool]] = []
-        if agents is not None:
-            asked = t.call.c.agent.in_(agents)
-            conditions.append(exists().where(t.call.c.trace_id == t.trace.c.id, asked))
+        conditions = self._conditions(agents, held_out)
         if since is not None:
             conditions.append(t.trace.c.started_at >= since)
         if trial is not None:
             conditions.append(t.trace.c.trial == trial)
-        if held_out is not None:
-            conditions.append(t.trace.c.held_out == held_out)
+        if tasks is not None:
+            conditions.append(t.trace.c.task_id.in_(tasks))
         if versions is not None:
             named = t.trace.c.version.in_([v for v in versions if v is not None])
             own = t.trace.c.version.is_(None)
             conditions.append(named | own if None in versions else named)
-        order = [t.trace.c.started_at, t.trace.c.id]
-        ids = select(t.trace.c.id).where(*conditions).limit(limit)
-        ids = ids.order_by(*[c.desc() for c in order] if newest_first else order)
-        for page in self._pages(ids, spans=spans):
+        if after is not None:
+            conditions.append(_place > after)
+        if upto is not None:
+            conditions.append(_place <= upto)
+        for page in self._pages(conditions, newest_first=newest_first, limit=limit, spans=spans):
             yield from page
 
+    def places(self, *, agents: Sequence[str]) -> Iterator[Place]:
+        """Where the traces stand that `all_judged` gives of these agents, but those that were run
+        to measure with: oldest first."""
+        place = select(t.trace.c.started_at, t.trace.c.id).where(*self._conditions(agents, False))
+        query = place.order_by(t.trace.c.started_at, t.trace.c.id)
+        with self._database.read() as connection:
+            rows = connection.execution_options(yield_per=1_000).execute(query)
+            yield from (Place(*row) for row in rows)
+
+    def tasks(self, *, agents: Sequence[str]) -> list[str]:
+        """The tasks that these traces tried, sorted."""
+        task = t.trace.c.task_id
+        query = select(task).where(task.isnot(None), *self._conditions(agents, False))
+        with self._database.read() as connection:
+            return sorted(connection.scalars(query.distinct()))
+
+    def _conditions(
+        self, agents: Sequence[str] | None, held_out: bool | None
+    ) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
+        if agents is not None:
+            asked = t.call.c.agent.in_(agents)
+            conditions.append(exists().where(t.call.c.trace_id == t.trace.c.id, asked))
+        if held_out is not None:
+            conditions.append(t.trace.c.held_out == held_out)
+        return conditions
+
     def forks(self, *, agents: Sequence[str]) -> Iterator[Fork]:
-        """Contexts that one of `agents` answered in more than one way, a correction being one; the
-        traces are without their spans."""
+        """Contexts that one of `agents` answered in more than one way, a correction being one."""
+        return self.answers(self.forked(agents=agents), agents=agents)
+
+    def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
+        """Contexts that end with the user, and all that one of `agents` made of them."""
+        return self.answers(self.asked(agents=agents), agents=agents)
+
+    def forked(self, *, agents: Sequence[str]) -> list[str]:
+        """The contexts of `forks`, in its order."""
         corrected = exists().where(t.opinion.c.call_id == t.call.c.id, t.opinion.c.node.isnot(None))
         ways = (
             select(t.call.c.context)
@@ -268,33 +327,25 @@ class Store:
                 | (func.sum(case((corrected, 1), else_=0)) > 0)
             )
         )
-        yield from self._forks(t.call.c.context.in_(ways), agents)
+        return self._contexts(t.call.c.context.in_(ways), agents)
 
-    def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
-        """Contexts that end with the user, and all that one of `agents` made of them; the traces
-        are without their spans."""
+    def asked(self, *, agents: Sequence[str]) -> list[str]:
+        """The contexts of `contexts`, in its order."""
         ends_with_user = select(t.node.c.id).where(t.node.c.role == "user")
-        yield from self._forks(t.call.c.context.in_(ends_with_user), agents)
+        return self._contexts(t.call.c.context.in_(ends_with_user), agents)
 
-    def _forks(self, where: ColumnElement[bool], agents: Sequence[str]) -> Iterator[Fork]:
-        mine = t.call.c.agent.in_(agents) & ~t.trace.c.held_out
-        joined = t.call.join(t.trace, t.trace.c.id == t.call.c.trace_id)
-        contexts = (
-            select(t.call.c.context)
-            .select_from(joined)
-            .where(where, mine)
-            .group_by(t.call.c.context)
-            .order_by(func.min(t.trace.c.started_at), t.call.c.context)
-        )
+    def answers(self, contexts: Sequence[str], *, agents: Sequence[str]) -> Iterator[Fork]:
+        """All that one of `agents` made of these contexts, context by context; the traces are
+        without their spans."""
+        mine, joined = self._mine(agents)
         branches = (
             select(t.call.c.context, t.call.c.id, t.call.c.trace_id)
             .select_from(joined)
             .order_by(t.trace.c.started_at, t.trace.c.id, t.call.c.index)
         )
-        with self._database.read() as connection:
-            nodes = list(connection.scalars(contexts))
-        for start in range(0, len(nodes), PAGE):
-            page: dict[str, list[tuple[str, str]]] = {n: [] for n in nodes[start : start + PAGE]}
+        for start in range(0, len(contexts), PAGE):
+            some = contexts[start : start + PAGE]
+            page: dict[str, list[tuple[str, str]]] = {node: [] for node in some}
             with self._database.read() as connection:
                 rows = connection.execute(branches.where(mine, t.call.c.context.in_(page))).all()
                 ids_of = sorted({row.trace_id for row in rows})
@@ -303,6 +354,22 @@ class Store:
                 page[node].append((call_id, trace_id))
             for node, calls in page.items():
                 yield Fork(node, tuple((call, traces[trace]) for call, trace in calls))
+
+    def _contexts(self, where: ColumnElement[bool], agents: Sequence[str]) -> list[str]:
+        mine, joined = self._mine(agents)
+        contexts = (
+            select(t.call.c.context)
+            .select_from(joined)
+            .where(where, mine)
+            .group_by(t.call.c.context)
+            .order_by(func.min(t.trace.c.started_at), t.call.c.context)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(contexts))
+
+    def _mine(self, agents: Sequence[str]) -> tuple[ColumnElement[bool], FromClause]:
+        mine = t.call.c.agent.in_(agents) & ~t.trace.c.held_out
+        return mine, t.call.join(t.trace, t.trace.c.id == t.call.c.trace_id)
 
     def names(self) -> Names:
         """Agents and outcomes that occur in the store, each sorted."""
@@ -324,11 +391,32 @@ class Store:
         """How large the store is."""
         return inspection.stats(self._database)
 
-    def _pages(self, ids: Select[Any], *, spans: bool) -> Iterator[list[Judged]]:
+    def _pages(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        *,
+        newest_first: bool,
+        limit: int | None,
+        spans: bool,
+    ) -> Iterator[list[Judged]]:
+        """The traces of which all conditions are true; each page goes on where the last one ended,
+        up to what was the end when the first was read."""
+        query = select(t.trace.c.started_at, t.trace.c.id).where(*conditions)
+        up = query.order_by(t.trace.c.started_at, t.trace.c.id)
+        down = query.order_by(t.trace.c.started_at.desc(), t.trace.c.id.desc())
         with self._database.read() as connection:
-            wanted = list(connection.scalars(ids))
-        for start in range(0, len(wanted), PAGE):
-            page = wanted[start : start + PAGE]
+            newest = connection.execute(down.limit(1)).first()
+        if newest is None:
+            return
+        ordered = (down if newest_first else up).where(_place <= Place(*newest))
+        asked, left = ordered, inf if limit is None else limit
+        while left > 0:
             with self._database.read() as connection:
-                found = load(connection, page, spans=spans)
-            yield [found[id] for id in page if id in found]
+                rows = connection.execute(asked.limit(int(min(PAGE, left)))).all()
+                found = load(connection, [row.id for row in rows], spans=spans)
+            if not rows:
+                return
+            yield [found[row.id] for row in rows]
+            last = Place(*rows[-1])
+            asked = ordered.where(_place < last if newest_first else _place > last)
+            left -= len(rows)
