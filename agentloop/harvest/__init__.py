@@ -4,6 +4,7 @@ from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.files import files_of, write
+from agentloop.harvest.folders import Folder
 from agentloop.harvest.pipeline import SIDES, Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.questions import found
@@ -20,6 +21,7 @@ __all__ = [
     "Condition",
     "Draft",
     "Finding",
+    "Folder",
     "Harvest",
     "Mended",
     "Redactor",

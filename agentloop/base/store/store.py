@@ -4,9 +4,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from math import inf
-from threading import Lock
 from typing import NamedTuple, Self
 
 from sqlalchemy import (
@@ -30,12 +29,9 @@ from agentloop.base.store.batch import Batch, Storable
 from agentloop.base.store.database import BUSY_SECONDS, Database
 from agentloop.base.store.inspection import Damage, Stats
 from agentloop.base.store.ledger import Ledger
+from agentloop.base.store.memory import Memory
 from agentloop.base.store.reading import PAGE, load
 from agentloop.base.store.soon import Soon
-from agentloop.base.store.tree import Paths
-
-REMEMBERED = 100_000
-"""Nodes that are known to be stored, at most: 15 MB."""
 
 
 class Fork(NamedTuple):
@@ -75,13 +71,10 @@ class Store:
         self, url: str, *, create: bool = True, busy_seconds: float = BUSY_SECONDS
     ) -> None:
         self._database = Database(url, create=create, busy_seconds=busy_seconds)
-        self._known: dict[str, None] = {}
-        self._paths = Paths()
-        self._lock = Lock()  # guards these: the writer's thread and callers store at once
+        self._memory = Memory()
         self.name = self._database.name
         self.place = self._database.place
         self.ledger = Ledger(self._database)
-        self._era: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +88,7 @@ class Store:
     def after_fork(self) -> None:
         """To be called in a forked process before anything else: it has its parent's connections,
         and must not use them."""
-        self._lock = Lock()
+        self._memory.after_fork()
         self._database.after_fork()
 
     # ------------------------------------------------------------------ records in
@@ -131,10 +124,7 @@ class Store:
                 yield None
 
     def _ready(self, records: Iterable[Storable], after: Batch | None = None) -> Batch:
-        if self._era is None:
-            self._forget()
-        era = self._era
-        return self._gathered(records, Batch(self._known, self._paths, after, era))
+        return self._gathered(records, self._memory.batch(self._database, after))
 
     def _gathered(self, records: Iterable[Storable], batch: Batch) -> Batch:
         for record in records:
@@ -151,8 +141,8 @@ class Store:
             done = False
         if not done:
             # Somebody has erased what this process knew to be stored: send all of it.
-            self._forget()
-            self._commit(self._gathered(records, Batch((), self._paths)))
+            self._memory.forget(self._database)
+            self._commit(self._gathered(records, Batch((), self._memory.paths)))
 
     def _commit(self, batch: Batch) -> bool:
         """Write a batch; False, and nothing is written, when it took for granted what has been
@@ -165,27 +155,8 @@ class Store:
             watch = changes.Watch(connection, batch)
             batch.write(connection, self._database)
             watch.tell(connection)
-        self._remember(batch, era)
+        self._memory.take(batch, era)
         return True
-
-    def _forget(self) -> None:
-        """What is remembered may no longer be there."""
-        with self._database.read() as connection:
-            era = changes.era(connection)
-        with self._lock:
-            self._era = era
-            self._known.clear()
-            self._paths.forget()
-
-    def _remember(self, batch: Batch, era: int) -> None:
-        """What is stored need not be sent again: each call brings its whole context."""
-        with self._lock:
-            if era != self._era:  # it may have been erased meanwhile
-                return
-            self._paths.stored(batch.paths)
-            self._known |= dict.fromkeys(batch.named)
-            for node in list(islice(self._known, max(0, len(self._known) - REMEMBERED))):
-                del self._known[node]
 
     def _refuse_strangers(self, connection: Connection, batch: Batch) -> None:
         if wanted := batch.wanted_traces():
@@ -225,13 +196,18 @@ class Store:
             raise NotFound(f"no trace {trace_id!r}; `agentloop traces list` shows what there is")
         return found[trace_id]
 
-    def traces(self, ids: Sequence[str]) -> Iterator[Trace]:
-        """The traces with these ids, in that order, those that are there."""
+    def some_judged(self, ids: Sequence[str]) -> Iterator[Judged]:
+        """The traces with these ids and everything said about them, in that order, those that are
+        there."""
         for start in range(0, len(ids), PAGE):
             page = ids[start : start + PAGE]
             with self._database.read() as connection:
                 found = load(connection, page)
-            yield from (found[id].trace for id in page if id in found)
+            yield from (found[id] for id in page if id in found)
+
+    def traces(self, ids: Sequence[str]) -> Iterator[Trace]:
+        """The traces with these ids, in that order, those that are there."""
+        return (one.trace for one in self.some_judged(ids))
 
     def call_of_response(self, response_id: str) -> tuple[Trace, Call] | None:
         """The call that the server answered with that response, and its trace; of several the
