@@ -13,6 +13,7 @@ from agentloop.base.store import tables as t
 from agentloop.feedback import settle
 from tests.makers import (
     TOOL,
+    a_call,
     a_correction,
     a_row,
     a_span,
@@ -300,8 +301,7 @@ def test_a_second_erasure_adds_to_the_first(harvested):
     [
         "UPDATE dataset_row SET body = replace(body, 'hello', 'hallo') WHERE position = 0",
         """UPDATE dataset_row SET body = '{"erased":true}' WHERE position = 2""",
-        "UPDATE dataset_row SET sha = (SELECT sha FROM dataset_row WHERE position = 0) "
-        "WHERE position = 1",
+        "UPDATE dataset_row SET sha = (SELECT sha FROM dataset_row WHERE position = 0)",
         "DELETE FROM dataset_row WHERE position = 1",
         "UPDATE dataset SET body = replace(body, '\"good\":0.8', '\"good\":0.7')",
     ],
@@ -355,45 +355,51 @@ def test_a_harvest_during_which_somebody_was_erased_is_not_written_down(harveste
 # ---------------------------------------------------------------------- beside others, and on disk
 
 
+TALK = [system(), user("hello"), says("hi"), user("and"), says("yes")]
+
+
+def goes_on():
+    """A run of which one call is known, at the end of all that was said."""
+    return a_trace(id="z1", user="zoe"), a_call(*TALK, trace="z1")
+
+
 def test_another_process_that_knew_what_was_stored_sends_it_again(url):
     """What it remembers is above what it adds, where no foreign key would notice."""
-    talk = [system(), user("hello"), says("hi"), user("and"), says("yes")]
     with Store(url) as one, Store(url) as other:
-        one.put(a_trace(*talk[:3], id="s1", user="u7"))
+        others(one)  # their tools are those of all
+        one.put(a_trace(*TALK[:3], id="s1", user="u7"))
         other.erase("u7")
-        one.put(a_trace(*talk, id="a1", user="ann"))
-        assert [m.text for m in one.trace("a1").conversation] == [m.text for m in talk]
+        one.put(*goes_on())
+        assert [m.text for m in one.trace("z1").conversation] == [m.text for m in TALK]
         assert list(one.verify()) == []
 
 
 def test_parts_that_were_made_ready_before_an_erasure_are_stored_whole(url):
-    talk = [system(), user("hello"), says("hi"), user("and"), says("yes")]
     with Store(url) as one, Store(url) as other:
-        one.put(a_trace(*talk[:3], id="s1", user="u7"))
+        others(one)  # their tools are those of all
+        one.put(a_trace(*TALK[:3], id="s1", user="u7"))
         ready = one._memory.batch(one._database)
-        record = a_trace(*talk, id="a1", user="ann")
-        one._gathered([record], ready)
+        one._gathered(goes_on(), ready)
         other.erase("u7")
-        one._write(ready, [record])
+        one._write(ready, goes_on())
         assert list(one.verify()) == []
-        assert one.count() == 1
+        assert one.trace("z1").calls[0].path == tuple(TALK)
 
 
 def test_while_somebody_writes_and_others_are_erased_the_store_stays_whole(url):
     with Store(url, busy_seconds=60) as store, Store(url, busy_seconds=60) as eraser:
+        others(store)
         for n in range(8):
             store.put(secret_run(f"s{n}", f"u{n}"))
-        stop, failures = threading.Event(), []
+        stop, written = threading.Event(), []
 
         def write():
             n = 0
             while not stop.is_set():
-                try:
-                    store.put(secret_run(f"a{n}", "ann"))
-                except Exception as error:
-                    failures.append(error)
-                    return
+                talk = [user(f"{n // 2}"), says("hi"), user("and"), says("yes")]
+                store.put(a_trace(*talk[: 2 + n % 2 * 2], id=f"w{n}", user="wim"))
                 n += 1
+            written.append(n)
 
         writer = threading.Thread(target=write)
         writer.start()
@@ -401,7 +407,7 @@ def test_while_somebody_writes_and_others_are_erased_the_store_stays_whole(url):
             eraser.erase(f"u{n}")
         stop.set()
         writer.join(60)
-        assert failures == []
+        assert written == [store.count() - 3]
         assert list(store.verify()) == []
 
 
