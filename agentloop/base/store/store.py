@@ -154,7 +154,7 @@ class Store:
             self._refuse_strangers(connection, batch)
             watch = changes.Watch(connection, batch)
             batch.write(connection, self._database)
-            watch.tell(connection)
+            watch.tell()
         self._memory.take(batch, era)
         return True
 
