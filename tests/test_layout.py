@@ -50,6 +50,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "pydantic_settings": ("base/settings",),
     "rapidfuzz": ("graders/similarity",),
     "ray": ("scale",),
+    "rensa": ("harvest/duplicates",),
     "rich": ("ui/",),
     "rouge_score": ("graders/similarity",),
     "sacrebleu": ("graders/similarity",),

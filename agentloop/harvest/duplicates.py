@@ -1,0 +1,255 @@
+"""Near duplicates: MinHash finds what may be alike, and the shingles themselves decide."""
+
+import re
+import unicodedata
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from tempfile import TemporaryFile
+from typing import NamedTuple
+from weakref import finalize
+
+from rensa import RMinHash, RMinHashLSH
+
+from agentloop.base.errors import ConfigError
+from agentloop.base.records import DPOExample, Example, Message, RFTExample, SFTExample
+from agentloop.base.records.message import canonical, digest
+
+THRESHOLD = 0.9
+"""The share of shingles, in (0, 1], from which two texts count as one. Of the 185 rows
+that `traces/shop.jsonl` gives, all about orders and from few templates, 0.9 takes none for
+another; see `LOG.md`."""
+SHINGLE = 5
+"""Words to a shingle. A number that differs changes five of them, so that two short conversations
+about different orders are far apart."""
+SLOTS = 192
+"""Numbers in a signature, at most."""
+RECALL = 0.99
+"""The probability with which two texts as alike as the threshold are compared at all."""
+SEED = 4
+
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
+character counts as a word."""
+MARKS = r"\x00-/:-@\[-^`{-\xa0¡«·»¿،؛؟।॥\u2000-\u206f\u3000-\u3004\u3006-\u303f"
+"""What stands between words, beside spaces. All else counts, combining marks and emoji too."""
+WORD = re.compile(rf"[{UNSPACED}]|[^\s{MARKS}{UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in order: without case, punctuation, and forms that mean the same.
+
+    >>> words("Où est la commande N° 42?"), words("注文42は")
+    (['où', 'est', 'la', 'commande', 'no', '42'], ['注', '文', '42', 'は'])
+    """
+    if text.isascii():
+        return WORD.findall(text.lower())
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def runs(said: Sequence[str], length: int) -> Iterator[str]:
+    """Every `length` words that follow each other; of fewer words, all of them as one."""
+    if len(said) <= length:
+        return iter([" ".join(said)] if said else [])
+    return map(" ".join, zip(*(islice(said, n, None) for n in range(length)), strict=False))
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The shingles of a text: every `SHINGLE` words that follow each other."""
+    return frozenset(runs(words(text), SHINGLE))
+
+
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """What two sets share, of what they have together, in [0, 1]; two empty ones are alike.
+
+    >>> jaccard(frozenset("abcd"), frozenset("bcde"))
+    0.6
+    """
+    return len(a & b) / len(a | b) if a or b else 1.0
+
+
+# ---------------------------------------------------------------------- what an example says
+
+
+def texts(example: Example) -> tuple[str, ...]:
+    """What an example says, and what it teaches, each as a text of its own.
+
+    First all that users, the assistant and tools say, calls of tools among it; then what is
+    learned: the answers that are not masked; the better and the worse answer; the reference. What
+    all rows share, the system prompt and the tools at hand, is left out.
+    """
+    context = _said(example.context)
+    match example:
+        case SFTExample():
+            weights = iter(example.weights)
+            answers = [m for m in example.context if m.role == "assistant"]
+            learned = [m for m in answers if next(weights, 1)]
+            answer = _said([example.output])
+            return f"{context}\n{answer}", f"{_said(learned)}\n{answer}"
+        case DPOExample():
+            better, worse = _said([example.preferred]), _said([example.rejected])
+            return f"{context}\n{better}\n{worse}", better, worse
+        case RFTExample():
+            return context, canonical(example.fields).decode()
+    raise TypeError(f"no text is known of a {type(example).__name__}")
+
+
+def _said(messages: Iterable[Message]) -> str:
+    return "\n".join(
+        piece
+        for message in messages
+        if message.role not in ("system", "developer")
+        for piece in pieces(message)
+    )
+
+
+def pieces(message: Message) -> Iterator[str]:
+    """What a message says: its text, its calls of tools, and a name for what is no text."""
+    if isinstance(message.content, list):
+        for part in message.content:
+            yield str(part.get("text") or digest(canonical(part)))
+    elif message.content:
+        yield message.content
+    for call in message.calls:
+        yield call.function.name
+        yield call.function.arguments
+    for key, value in (message.model_extra or {}).items():
+        if value and key not in ("name", "weight"):
+            yield value if isinstance(value, str) else canonical(value).decode()
+
+
+# ---------------------------------------------------------------------- what is alike
+
+
+class Banding(NamedTuple):
+    """How a signature is cut: texts that agree in all numbers of some band are compared."""
+
+    bands: int
+    rows: int
+
+    def found(self, alike: float) -> float:
+        """The probability that two texts with this Jaccard similarity are compared.
+
+        >>> round(Banding(20, 5).found(0.8), 4)
+        0.9996
+
+        Source: J. Leskovec, A. Rajaraman, J. Ullman, "Mining of Massive Datasets", 3.4.2; the
+        example is a row of its table for 20 bands of 5.
+        """
+        return float(1 - (1 - alike**self.rows) ** self.bands)
+
+
+def banding(threshold: float) -> Banding:
+    """The bands that spare the most comparisons, and miss few that are as alike as `threshold`.
+
+    >>> banding(0.9)
+    Banding(bands=16, rows=12)
+    """
+    for rows in range(16, 1, -1):
+        cut = Banding(SLOTS // rows, rows)
+        if cut.found(threshold) >= RECALL:
+            return cut
+    return Banding(SLOTS, 1)
+
+
+class Near:
+    """Texts so far, and which of them a further one is nearly the same as.
+
+    Two are nearly the same when the Jaccard similarity of their shingles reaches the threshold; of
+    several parts, in each of them. MinHash only says which to compare: it errs by missing a pair
+    (below 1 % as alike as the threshold, fewer the more alike), never by naming one.
+
+    Memory holds about 1.7 kB for each text that is kept, whatever its length: the index. Its
+    shingles, 8 bytes each, wait in a temporary file until something like it comes.
+
+    The same texts in the same order give the same answers, in every process.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        """
+        Args:
+            threshold: the similarity from which two texts count as one, in (0, 1]; at 1.0 they
+                may differ in case and punctuation alone.
+
+        Raises:
+            ConfigError: the threshold is outside.
+        """
+        if not 0.0 < threshold <= 1.0:
+            raise ConfigError(f"near is above 0 and at most 1, not {threshold!r}; 0.9 is usual")
+        self.threshold = threshold
+        cut = banding(threshold)
+        self._slots = cut.bands * cut.rows
+        self._index = RMinHashLSH(threshold, self._slots, cut.bands)
+        self._ids: list[str] = []
+        self._sizes: list[tuple[int, ...]] = []
+        self._starts = array("Q")
+        self._end = 0
+        self._file = TemporaryFile(buffering=0)  # noqa: SIM115
+        finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        """How many texts are kept."""
+        return len(self._ids)
+
+    def seen(self, id: str, *parts: str) -> str | None:
+        """The id of the first kept text that is nearly the same; None, and this one is kept.
+
+        Args:
+            parts: a text, or several that must each be nearly the same. The first says which are
+                compared, so it is the one that differs the most.
+        """
+        found, sets, signature = self._look(parts)
+        if found is None:
+            self._keep(id, sets, signature)
+        return found
+
+    def like(self, *parts: str) -> str | None:
+        """The id of the first kept text that is nearly the same, if any; nothing is kept."""
+        return self._look(parts)[0]
+
+    def _look(self, parts: Sequence[str]) -> tuple[str | None, list[frozenset[int]], RMinHash]:
+        first = shingles(parts[0])
+        signature = RMinHash(self._slots, SEED)
+        signature.update(list(first))
+        sets = [frozenset(map(hash, first))]
+        sets += [frozenset(map(hash, shingles(part))) for part in parts[1:]]
+        sizes = tuple(map(len, sets))
+        for at in sorted(self._index.query(signature)):
+            if self._may_be(sizes, self._sizes[at]) and self._is(sets, at):
+                return self._ids[at], sets, signature
+        return None, sets, signature
+
+    def _may_be(self, sizes: tuple[int, ...], others: tuple[int, ...]) -> bool:
+        """Whether sets of these sizes can reach the threshold: where all of the smaller is in the
+        larger."""
+        if len(sizes) != len(others):
+            return False
+        pairs = zip(sizes, others, strict=True)
+        return all(min(a, b) >= self.threshold * max(a, b) for a, b in pairs)
+
+    def _is(self, sets: Sequence[frozenset[int]], at: int) -> bool:
+        sizes = self._sizes[at]
+        self._file.seek(self._starts[at])
+        hashes = array("q")
+        hashes.frombytes(self._file.read(8 * sum(sizes)))
+        start = 0
+        for mine, size in zip(sets, sizes, strict=True):
+            common = len(mine.intersection(hashes[start : start + size]))
+            if common < self.threshold * (len(mine) + size - common):
+                return False
+            start += size
+        return True
+
+    def _keep(self, id: str, sets: Sequence[frozenset[int]], signature: RMinHash) -> None:
+        self._index.insert(len(self._ids), signature)
+        self._ids.append(id)
+        self._sizes.append(tuple(map(len, sets)))
+        self._starts.append(self._end)
+        hashes = array("q")
+        for part in sets:
+            hashes.extend(part)
+        self._file.seek(self._end)
+        self._end += self._file.write(hashes.tobytes())
