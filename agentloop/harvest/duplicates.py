@@ -42,8 +42,8 @@ WORD = re.compile(rf"[{UNSPACED}]|[^\s{MARKS}{UNSPACED}]+")
 def words(text: str) -> list[str]:
     """The words of a text, in order: without case, punctuation, and forms that mean the same.
 
-    >>> words("Où est la commande N° 42?"), words("注文42は")
-    (['où', 'est', 'la', 'commande', 'no', '42'], ['注', '文', '42', 'は'])
+    >>> words("Où est l'ordre 42?"), words("注文42は")
+    (['où', 'est', 'l', 'ordre', '42'], ['注', '文', '42', 'は'])
     """
     if text.isascii():
         return WORD.findall(text.lower())
