@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from agentloop.ui.cli import app, demo, learning
+from agentloop import harvest
+from agentloop.ui.cli import app, demo
 from agentloop.ui.cli.output import table
 
 TALK = {
@@ -265,7 +266,7 @@ def test_a_disk_that_is_full_is_one_line(filled, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "d/train.jsonl")
 
-    monkeypatch.setattr(learning, "write", full)
+    monkeypatch.setattr(harvest, "write", full)
     said = one_line(filled("harvest", "sft", "support", "--out", "d"))
     assert said == "error: d/train.jsonl: No space left on device"
 

@@ -8,9 +8,11 @@ import typer
 
 from agentloop import graders
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Dataset, Method
-from agentloop.harvest import BAND, Redactor, replaced, write
+from agentloop.base.records import Json, Method, Refusal
+from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
+
+_BAND = f"{BAND[0]},{BAND[1]}"
 
 grader = typer.Typer(no_args_is_help=True, help="Check graders, and run them.")
 
@@ -53,11 +55,13 @@ def harvest(
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
     band: Annotated[
-        str, typer.Option(help="For rft: lowest and highest pass rate.")
-    ] = f"{BAND[0]},{BAND[1]}",
+        str | None,
+        typer.Option(help="For rft: lowest and highest pass rate.", show_default=_BAND),
+    ] = None,
     valid: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of users whose rows validate.")
-    ] = 0.1,
+        float | None,
+        typer.Option(min=0, max=1, help="Share of users whose rows validate.", show_default="0.1"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     redact: Annotated[
         bool, typer.Option(help="Put pseudonyms in place of personal data and secrets.")
@@ -79,39 +83,39 @@ def harvest(
     if not redact and (pii or keep):
         raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
     with opened(store) as loop:
-        dataset = loop.harvest(
+        manifest = loop.harvest_to(
+            to,
             method,
             agent=agent,
             where=where,
             good=good,
             bad=bad,
             outcome=outcome,
-            band=_band(band),
+            band=_band(band) if band is not None else None,
             valid_share=valid,
             limit=limit,
             redact=Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
         )
-        write(dataset, to)
     if as_json:
-        document({**dataset.manifest, "out": str(to)})
+        document({**manifest, "out": str(to)})
     else:
-        funnel(dataset)
-        if places := replaced(dataset):
+        funnel(manifest)
+        if places := manifest["replaced"]:
             told = ", ".join(f"{n} {kind}" for kind, n in places.items())
             out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
-        out.print(f"{dataset.id} -> {to}")
+        out.print(f"{manifest['dataset']} -> {to}")
 
 
-def funnel(dataset: Dataset) -> None:
+def funnel(manifest: Json) -> None:
     """What came in, what was kept, and a count for each reason."""
-    read, considered, kept = dataset.funnel
+    came, rows = manifest["funnel"], manifest["rows"]
     out.print(
-        f"{dataset.method.value}: {read} traces -> {considered} considered -> {kept} rows "
-        f"({len(dataset.rows)} to train on, {len(dataset.valid)} to validate with)"
+        f"{manifest['method']}: {came['traces']} traces -> {came['considered']} considered -> "
+        f"{came['kept']} rows ({rows['train']} to train on, {rows['valid']} to validate with)"
     )
     table(
         ("refused", "reason", "what to do"),
-        [(n, code.value, code.sentence) for code, n in dataset.reasons().items()],
+        [(n, code, Refusal(code).sentence) for code, n in manifest["refused"].items()],
     )
 
 
