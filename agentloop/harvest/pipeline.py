@@ -63,8 +63,7 @@ def gather(
     """
     harvest = Harvest(recipe, traces_read, parent)
     try:
-        harvest._take(items)
-        harvest._settle()
+        harvest.take(items)
     except BaseException:
         harvest.close()
         raise
@@ -100,6 +99,21 @@ class Line(NamedTuple):
             row.note,
         )
 
+    @classmethod
+    def of_draft(cls, one: Draft, side: str, keys: frozenset[str]) -> "Line":
+        """The line of a draft on a side of a file whose rows have these optional keys."""
+        text = one.line(keys)
+        return cls(
+            text,
+            side,
+            sha256(text.encode()).hexdigest(),
+            one.traces,
+            one.calls,
+            one.opinions,
+            one.producers,
+            one.note,
+        )
+
     @property
     def record(self) -> str:
         """What `row.to_line()` is, without a record in between."""
@@ -121,19 +135,111 @@ class Line(NamedTuple):
         )
 
 
+class Whole:
+    """What only all rows together decide: which are said twice or are too many, on which side each
+    stands, and what the file's rows have in common. It needs of a draft no line."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._seen: dict[str, str] = {}
+        self._keys: set[str] = set()
+        self._sides = _Sides()
+        self._references: list[Any] = []
+        self.considered = 0
+        self.reasons: Counter[Refusal] = Counter()
+
+    def take(self, item: Draft | Refused) -> Draft | Refused:
+        """The next of all, in the order of their traces: the draft, or why it is left out."""
+        self.considered += 1
+        kept = item if isinstance(item, Refused) else self._kept(item)
+        if isinstance(kept, Refused):
+            self.reasons[kept.code] += 1
+            return kept
+        self._keys |= kept.needs
+        self._sides.see(kept)
+        if kept.reference is not None:
+            self._references.append(kept.reference)
+        return kept
+
+    def settle(self) -> None:
+        """There are no more."""
+        self._sides.settle(self._recipe)
+        self._seen.clear()
+
+    def side(self, one: Draft) -> str:
+        """`train` or `valid`; to be asked when all is settled."""
+        return self._sides.of(one)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The optional keys that every row has."""
+        return frozenset(self._keys)
+
+    @property
+    def grader(self) -> Json | None:
+        """RFT: the grader that the references call for."""
+        return grader(self._references) if self._recipe.method is Method.RFT else None
+
+    def refuse_nothing(self) -> EmptyHarvest:
+        """The error that there is no row; it counts the reasons."""
+        agents = ", ".join(self._recipe.agents)
+        if not self.considered:
+            method = self._recipe.method
+            return EmptyHarvest(
+                f"nothing to harvest: no {method} candidates in the traces of {agents}"
+            )
+        ((code, n),) = self.reasons.most_common(1)
+        return EmptyHarvest(
+            f"no row from {self.considered} candidates of {agents}; most often ({n}): "
+            f"{code.value}. {code.sentence}"
+        )
+
+    def _kept(self, one: Draft) -> Draft | Refused:
+        if (before := self._seen.get(one.identity)) is not None:
+            return one.refused(Refusal.DUPLICATE, f"the same as in trace {before}")
+        if self._recipe.limit is not None and len(self._seen) >= self._recipe.limit:
+            return one.refused(Refusal.TOO_MANY)
+        self._seen[one.identity] = one.traces[0]
+        return one
+
+
+class Tally:
+    """What a manifest counts: lines, their bytes, what was replaced in them."""
+
+    def __init__(self) -> None:
+        self.rows = dict.fromkeys(SIDES, 0)
+        self.replaced: Counter[str] = Counter()
+        self._shas = {side: sha256() for side in SIDES}
+
+    def count(self, side: str, line: bytes, note: Json) -> None:
+        """One more line of a side, in order."""
+        self.rows[side] += 1
+        self._shas[side].update(line + b"\n")
+        self.replaced.update(note.get("redactions", {}).get("kinds", {}))
+
+    def manifest(self, recipe: Recipe, whole: Whole, *, traces: int, parent: str | None) -> Json:
+        """What `manifest.json` holds."""
+        return manifest(
+            method=recipe.method,
+            agents=recipe.agents,
+            recipe=recipe.knobs,
+            grader=whole.grader,
+            rows=self.rows,
+            funnel=Funnel(traces, whole.considered, sum(self.rows.values())),
+            refused=whole.reasons,
+            replaced=self.replaced,
+            shas={side: sha.hexdigest() for side, sha in self._shas.items()},
+            parent=parent,
+        )
+
+
 class Harvest:
     """What a harvest gave, in a temporary file: closed with `with` or `close`."""
 
     def __init__(self, recipe: Recipe, traces_read: int, parent: str | None) -> None:
-        self.recipe, self._parent = recipe, parent
-        self._read, self._considered = traces_read, 0
+        self.recipe, self._parent, self._read = recipe, parent, traces_read
+        self._whole = Whole(recipe)
         self._drafts, self._refused = _Spool(), _Spool()
-        self._reasons: Counter[Refusal] = Counter()
-        self._counts = {"train": 0, "valid": 0}
-        self._keys: frozenset[str] = frozenset()
-        self._seen: dict[str, str] = {}
-        self._sides = _Sides()
-        self._references: list[Any] = []
         self.manifest: Json = {}
         """What `manifest.json` holds."""
 
@@ -151,20 +257,10 @@ class Harvest:
 
     def lines(self, split: str) -> Iterator[Line]:
         """The rows of `train` or `valid`, in order."""
+        keys = self._whole.keys
         for one in self._drafts:
-            side = self._sides.of(one)
-            if side == split:
-                text = one.line(self._keys)
-                yield Line(
-                    text,
-                    side,
-                    sha256(text.encode()).hexdigest(),
-                    one.traces,
-                    one.calls,
-                    one.opinions,
-                    one.producers,
-                    one.note,
-                )
+            if self._whole.side(one) == split:
+                yield Line.of_draft(one, split, keys)
 
     def refused(self) -> Iterator[Refused]:
         """What gave no row, in order."""
@@ -180,73 +276,26 @@ class Harvest:
             valid=tuple(line.row for line in self.lines("valid")),
             refused=tuple(self.refused()),
             traces_read=self._read,
-            considered=self._considered,
+            considered=self._whole.considered,
             grader=self.manifest["grader"],
             parent=self._parent,
         )
 
     # ------------------------------------------------------------------ in
 
-    def _take(self, items: Iterable[Draft | Refused]) -> None:
-        keys: set[str] = set()
+    def take(self, items: Iterable[Draft | Refused]) -> None:
+        """Take all that there is, and settle what only the whole can say."""
+        whole, tally = self._whole, Tally()
         for item in items:
-            self._considered += 1
-            kept = item if isinstance(item, Refused) else self._kept(item)
-            if isinstance(kept, Refused):
-                self._reasons[kept.code] += 1
-                self._refused.put(kept)
-                continue
-            keys |= kept.needs
-            self._sides.see(kept)
-            if kept.reference is not None:
-                self._references.append(kept.reference)
-            self._drafts.put(kept)
-        self._keys = frozenset(keys)
-
-    def _kept(self, one: Draft) -> Draft | Refused:
-        if (before := self._seen.get(one.identity)) is not None:
-            return one.refused(Refusal.DUPLICATE, f"the same as in trace {before}")
-        if self.recipe.limit is not None and len(self._seen) >= self.recipe.limit:
-            return one.refused(Refusal.TOO_MANY)
-        self._seen[one.identity] = one.traces[0]
-        return one
-
-    def _settle(self) -> None:
-        recipe = self.recipe
-        self._sides.settle(recipe)
-        self._seen.clear()
-        shas = {"train": sha256(), "valid": sha256()}
-        replaced: Counter[str] = Counter()
+            kept = whole.take(item)
+            (self._refused if isinstance(kept, Refused) else self._drafts).put(kept)
+        whole.settle()
+        keys = whole.keys
         for one in self._drafts:
-            side = self._sides.of(one)
-            self._counts[side] += 1
-            shas[side].update(one.line(self._keys).encode() + b"\n")
-            replaced.update(one.note.get("redactions", {}).get("kinds", {}))
-        self.manifest = manifest(
-            method=recipe.method,
-            agents=recipe.agents,
-            recipe=recipe.knobs,
-            grader=grader(self._references) if recipe.method is Method.RFT else None,
-            rows=self._counts,
-            funnel=Funnel(self._read, self._considered, sum(self._counts.values())),
-            refused=self._reasons,
-            replaced=replaced,
-            shas={side: sha.hexdigest() for side, sha in shas.items()},
-            parent=self._parent,
-        )
-        if not sum(self._counts.values()):
-            raise EmptyHarvest(self._nothing())
-
-    def _nothing(self) -> str:
-        agents = ", ".join(self.recipe.agents)
-        if not self._considered:
-            method = self.recipe.method
-            return f"nothing to harvest: no {method} candidates in the traces of {agents}"
-        ((code, n),) = self._reasons.most_common(1)
-        return (
-            f"no row from {self._considered} candidates of {agents}; most often ({n}): "
-            f"{code.value}. {code.sentence}"
-        )
+            tally.count(whole.side(one), one.line(keys).encode(), one.note)
+        self.manifest = tally.manifest(self.recipe, whole, traces=self._read, parent=self._parent)
+        if not any(tally.rows.values()):
+            raise whole.refuse_nothing()
 
 
 class _Sides:
