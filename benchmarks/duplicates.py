@@ -118,12 +118,11 @@ def _datasketch(many: int) -> float:
     from datasketch import MinHash, MinHashLSH
 
     cut = banding(THRESHOLD)
-    slots = cut.bands * cut.rows
-    index = MinHashLSH(num_perm=slots, params=(cut.bands, cut.rows))
+    index = MinHashLSH(num_perm=cut.slots, params=(cut.bands, cut.rows))
     seconds = 0.0
     for n, trace in enumerate(traces(many)):
         began = process_time()
-        signature = MinHash(num_perm=slots, seed=1)
+        signature = MinHash(num_perm=cut.slots, seed=1)
         signature.update_batch([shingle.encode() for shingle in shingles(trace.said)])
         if not index.query(signature):
             index.insert(str(n), signature)

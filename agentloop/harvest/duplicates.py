@@ -4,9 +4,10 @@ import re
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from tempfile import TemporaryFile
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from weakref import finalize
 
 from rensa import RMinHash, RMinHashLSH
@@ -27,6 +28,8 @@ SLOTS = 192
 RECALL = 0.99
 """The probability with which two texts as alike as the threshold are compared at all."""
 SEED = 4
+
+T = TypeVar("T")
 
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
@@ -62,13 +65,15 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(runs(words(text), SHINGLE))
 
 
-def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+def jaccard(a: frozenset[T], b: frozenset[T]) -> float:
     """What two sets share, of what they have together, in [0, 1]; two empty ones are alike.
 
     >>> jaccard(frozenset("abcd"), frozenset("bcde"))
     0.6
     """
-    return len(a & b) / len(a | b) if a or b else 1.0
+    common = len(a & b)
+    together = len(a) + len(b) - common
+    return common / together if together else 1.0
 
 
 # ---------------------------------------------------------------------- what an example says
@@ -130,6 +135,11 @@ class Banding(NamedTuple):
     bands: int
     rows: int
 
+    @property
+    def slots(self) -> int:
+        """Numbers in a signature."""
+        return self.bands * self.rows
+
     def found(self, alike: float) -> float:
         """The probability that two texts with this Jaccard similarity are compared.
 
@@ -142,6 +152,7 @@ class Banding(NamedTuple):
         return float(1 - (1 - alike**self.rows) ** self.bands)
 
 
+@cache
 def banding(threshold: float) -> Banding:
     """The bands that spare the most comparisons, and miss few that are as alike as `threshold`.
 
@@ -153,6 +164,34 @@ def banding(threshold: float) -> Banding:
         if cut.found(threshold) >= RECALL:
             return cut
     return Banding(SLOTS, 1)
+
+
+class Outline(NamedTuple):
+    """What comparing needs of a text in several parts: it may be made anywhere, and sent."""
+
+    sizes: tuple[int, ...]
+    """How many shingles each part has."""
+    hashes: bytes
+    """Of all shingles, part after part, 8 bytes each; the same in every process."""
+    signature: RMinHash
+    """Of the first part."""
+
+
+def outline(*parts: str, threshold: float = THRESHOLD) -> Outline:
+    """The outline of a text, for a `Near` with the same threshold.
+
+    Args:
+        parts: a text, or several that must each be nearly the same. The first says which are
+            compared, so it is the one that differs the most.
+    """
+    sets = [list(shingles(part)) for part in parts]
+    hashed = RMinHash.hash_token_sets(sets)
+    signature = RMinHash(banding(threshold).slots, SEED)
+    signature.update(sets[0])
+    hashes = array("Q")
+    for part in hashed:
+        hashes.extend(part)
+    return Outline(tuple(map(len, sets)), hashes.tobytes(), signature)
 
 
 class Near:
@@ -181,8 +220,7 @@ class Near:
             raise ConfigError(f"near is above 0 and at most 1, not {threshold!r}; 0.9 is usual")
         self.threshold = threshold
         cut = banding(threshold)
-        self._slots = cut.bands * cut.rows
-        self._index = RMinHashLSH(threshold, self._slots, cut.bands)
+        self._index = RMinHashLSH(threshold, cut.slots, cut.bands)
         self._ids: list[str] = []
         self._sizes: list[tuple[int, ...]] = []
         self._starts = array("Q")
@@ -195,32 +233,38 @@ class Near:
         return len(self._ids)
 
     def seen(self, id: str, *parts: str) -> str | None:
-        """The id of the first kept text that is nearly the same; None, and this one is kept.
-
-        Args:
-            parts: a text, or several that must each be nearly the same. The first says which are
-                compared, so it is the one that differs the most.
-        """
-        found, sets, signature = self._look(parts)
+        """The id of the first kept text that is nearly the same; None, and this one is kept."""
+        one = self.outline(*parts)
+        found = self.first(one)
         if found is None:
-            self._keep(id, sets, signature)
+            self.keep(id, one)
         return found
 
-    def like(self, *parts: str) -> str | None:
-        """The id of the first kept text that is nearly the same, if any; nothing is kept."""
-        return self._look(parts)[0]
+    def outline(self, *parts: str) -> Outline:
+        """What comparing needs of a text."""
+        return outline(*parts, threshold=self.threshold)
 
-    def _look(self, parts: Sequence[str]) -> tuple[str | None, list[frozenset[int]], RMinHash]:
-        first = shingles(parts[0])
-        signature = RMinHash(self._slots, SEED)
-        signature.update(list(first))
-        sets = [frozenset(map(hash, first))]
-        sets += [frozenset(map(hash, shingles(part))) for part in parts[1:]]
-        sizes = tuple(map(len, sets))
-        for at in sorted(self._index.query(signature)):
-            if self._may_be(sizes, self._sizes[at]) and self._is(sets, at):
-                return self._ids[at], sets, signature
-        return None, sets, signature
+    def first(self, one: Outline) -> str | None:
+        """The id of the first kept text that is nearly the same, if any; nothing is kept."""
+        return next(self.alike(one), None)
+
+    def alike(self, one: Outline) -> Iterator[str]:
+        """The ids of all kept texts that are nearly the same, in the order they were kept."""
+        candidates = sorted(self._index.query(one.signature))
+        if candidates:
+            sets = _sets(one.sizes, one.hashes)
+            for at in candidates:
+                if self._may_be(one.sizes, self._sizes[at]) and self._is(sets, at):
+                    yield self._ids[at]
+
+    def keep(self, id: str, one: Outline) -> None:
+        """Keep a text, whatever it is like."""
+        self._index.insert(len(self._ids), one.signature)
+        self._ids.append(id)
+        self._sizes.append(one.sizes)
+        self._starts.append(self._end)
+        self._file.seek(self._end)
+        self._end += self._file.write(one.hashes)
 
     def _may_be(self, sizes: tuple[int, ...], others: tuple[int, ...]) -> bool:
         """Whether sets of these sizes can reach the threshold: where all of the smaller is in the
@@ -233,23 +277,10 @@ class Near:
     def _is(self, sets: Sequence[frozenset[int]], at: int) -> bool:
         sizes = self._sizes[at]
         self._file.seek(self._starts[at])
-        hashes = array("q")
-        hashes.frombytes(self._file.read(8 * sum(sizes)))
-        start = 0
-        for mine, size in zip(sets, sizes, strict=True):
-            common = len(mine.intersection(hashes[start : start + size]))
-            if common < self.threshold * (len(mine) + size - common):
-                return False
-            start += size
-        return True
+        theirs = _sets(sizes, self._file.read(8 * sum(sizes)))
+        return all(jaccard(a, b) >= self.threshold for a, b in zip(sets, theirs, strict=True))
 
-    def _keep(self, id: str, sets: Sequence[frozenset[int]], signature: RMinHash) -> None:
-        self._index.insert(len(self._ids), signature)
-        self._ids.append(id)
-        self._sizes.append(tuple(map(len, sets)))
-        self._starts.append(self._end)
-        hashes = array("q")
-        for part in sets:
-            hashes.extend(part)
-        self._file.seek(self._end)
-        self._end += self._file.write(hashes.tobytes())
+
+def _sets(sizes: tuple[int, ...], hashes: bytes) -> list[frozenset[int]]:
+    numbers = iter(array("Q", hashes))
+    return [frozenset(islice(numbers, size)) for size in sizes]

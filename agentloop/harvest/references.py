@@ -99,7 +99,7 @@ class Against:
         """What an example shares with the test set, and with which item; None: nothing."""
         item = _of_example(example)
         asked = "\n".join(item.asked)
-        if words(asked) and (at := self._prompts.like(asked)):
+        if words(asked) and (at := self._prompts.first(self._prompts.outline(asked))):
             return f"its users ask what those of {at} ask"
         shared = next((run for run in item.runs() if run in self._runs), None)
         return None if shared is None else f"{RUN} words in a row as in {self._runs[shared]}"

@@ -1,5 +1,6 @@
 """Near duplicates: what counts as one, what does not, and that MinHash never decides."""
 
+import pickle
 import random
 import subprocess
 import sys
@@ -59,11 +60,24 @@ def test_the_first_that_was_kept_is_named_and_what_is_refused_is_not_kept():
     assert (found, len(near)) == ("a", 1)
 
 
+def test_all_that_are_alike_are_named_in_the_order_they_were_kept():
+    near = Near()
+    for id in ("b", "a", "c"):
+        near.keep(id, near.outline(LONG if id != "a" else "something else"))
+    assert list(near.alike(near.outline(LONG.upper()))) == ["b", "c"]
+
+
+def test_an_outline_can_be_sent_to_another_process():
+    near = Near()
+    near.keep("a", pickle.loads(pickle.dumps(near.outline(LONG, "yes"))))
+    assert near.seen("b", LONG, "yes") == "a"
+
+
 def test_asking_keeps_nothing():
     near = Near()
-    assert near.like(LONG) is None
+    assert near.first(near.outline(LONG)) is None
     assert near.seen("a", LONG) is None
-    assert near.like(LONG) == "a"
+    assert near.first(near.outline(LONG)) == "a"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +242,7 @@ def test_a_text_is_found_again_whatever_came_between(text, other):
     near = Near()
     near.seen("a", text)
     near.seen("b", other)
-    assert near.like(text) == "a"
+    assert near.first(near.outline(text)) == "a"
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -245,7 +259,7 @@ def test_nearly_all_pairs_above_the_threshold_are_found():
         changed = [*said[:-4], "these", "four", "are", "new"]
         assert jaccard(shingles(" ".join(said)), shingles(" ".join(changed))) > 0.9
         near.seen(str(n), " ".join(said))
-        found += near.like(" ".join(changed)) == str(n)
+        found += near.first(near.outline(" ".join(changed))) == str(n)
     assert found == 200
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from agentloop.base.errors import RecordError
 from agentloop.base.records import Method
-from agentloop.harvest import Branch, dataset, dpo, rft, sft, write
+from agentloop.harvest import Branch, dpo, rft, sft, write
 from agentloop.harvest.references import COMMON, Against
-from tests.harvest.makers import a_trace, calls, judged, returns, says, system, user
+from tests.harvest.makers import a_trace, calls, dataset, judged, returns, says, system, user
 
 FOURTEEN = "the parcel left our house on monday and should be with you before the weekend"
 THIRTEEN = " ".join(FOURTEEN.split()[:13])
@@ -143,7 +143,7 @@ def test_every_row_that_is_harvested_is_in_its_own_file(tmp_path, method):
         Method.DPO: list(dpo(forks(3))),
         Method.RFT: list(rft(forks(3))),
     }
-    made = dataset(method, examples[method], agents=["support"], recipe={}, valid_share=0.0)
+    made = dataset(method, examples[method], valid_share=0.0)
     write(made, tmp_path / "d")
     both = [(tmp_path / "d" / f"{side}.jsonl").read_text() for side in ("train", "valid")]
     (tmp_path / "test.jsonl").write_text("".join(both))
