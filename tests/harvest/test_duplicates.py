@@ -288,7 +288,7 @@ for n in range(300):
     assert "None" in answers.copy().pop()
 
 
-def test_of_the_shops_rows_none_is_taken_for_another(tmp_path):
+def test_of_the_shops_rows_none_is_taken_for_one_that_says_something_else(tmp_path):
     with AgentLoop(f"sqlite:///{tmp_path}/loop.db") as loop:
         assert len(list(loop.import_file(SHOP))) > 100
         whole = feedback.settle(loop.judged())
@@ -296,4 +296,5 @@ def test_of_the_shops_rows_none_is_taken_for_another(tmp_path):
     near = Near()
     rows = [one for one in found if isinstance(one, SFTExample)]
     assert len(rows) > 100
-    assert [near.seen(str(n), *texts(row)) for n, row in enumerate(rows)] == [None] * len(rows)
+    alike = {n: at for n, row in enumerate(rows) if (at := near.seen(str(n), *texts(row)))}
+    assert all(texts(rows[n]) == texts(rows[int(at)]) for n, at in alike.items())
