@@ -5,7 +5,6 @@ Here is how they are wired; `loop.py` says in which order they are walked.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import finalize
 
@@ -246,26 +245,17 @@ class Rooms:
         return made
 
     def _found(self, recipe: Recipe) -> Iterable[Example | Refused]:
-        """What the store holds that a recipe asks for: the three questions of the tree."""
-        agents, good, bad = recipe.agents, recipe.good, recipe.bad
+        """What the store holds that a recipe asks for."""
+        agents = recipe.agents
         names = self.store.names().outcomes if recipe.where else ()
         chosen = harvest.where(recipe.where, outcomes=names) if recipe.where else None
-        match recipe.method:
-            case Method.SFT:
-                read = self._judged(agents, held_out=False)
-                return harvest.sft(read, agents=agents, good=good, bad=bad, where=chosen)
-            case Method.DPO:
-                forks = self._branches(self.store.forks(agents=agents), chosen)
-                read = self._judged(agents, held_out=False)
-                return chain(
-                    harvest.dpo(forks, good=good, bad=bad),
-                    harvest.parted(read, good=good, bad=bad),
-                )
-            case Method.RFT:
-                contexts = self._branches(self.store.contexts(agents=agents))
-                return harvest.rft(
-                    contexts, outcome=recipe.outcome, good=good, band=recipe.band, where=chosen
-                )
+        contexts: Iterator[list[Branch]] = iter(())
+        if recipe.method is Method.DPO:
+            contexts = self._branches(self.store.forks(agents=agents), chosen)
+        elif recipe.method is Method.RFT:
+            contexts = self._branches(self.store.contexts(agents=agents))
+        judged = self._judged(agents, held_out=False)
+        return harvest.found(recipe, judged=judged, contexts=contexts, where=chosen)
 
     def _move(self, move: AliasMove) -> AliasMove:
         self.ledger.move(move)

@@ -6,6 +6,7 @@ from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.files import write
 from agentloop.harvest.pipeline import SIDES, Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
+from agentloop.harvest.questions import found
 from agentloop.harvest.redaction import Redactor, kinds
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import Draft
@@ -29,6 +30,7 @@ __all__ = [
     "dpo",
     "drafted",
     "evidence",
+    "found",
     "gather",
     "kinds",
     "mend",
