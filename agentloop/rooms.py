@@ -23,7 +23,7 @@ from agentloop.base.records import (
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
 from agentloop.base.store import Fork, Live, Serving, Store, Writer, recover
-from agentloop.harvest import SIDES, Branch, Condition, Harvest, Redactor
+from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -223,16 +223,16 @@ class Rooms:
         knobs: Mapping[str, Any],
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
-        redactor = Redactor.of(redact)
+        cleaning = Cleaning.asked(redact, knobs)
         recipe = Recipe.asked(
             method,
             self._agents(agent),
-            {**knobs, "redact": redactor.recipe if redactor else False},
+            {**knobs, **cleaning.recipe},
             good=self.settings.good,
             bad=self.settings.bad,
         )
         made = harvest.gather(
-            harvest.drafted(self._found(recipe), recipe, redactor),
+            harvest.drafted(self._found(recipe), recipe, cleaning),
             recipe,
             traces_read=self.store.count(),
         )

@@ -36,7 +36,8 @@ class Trace(NamedTuple):
 def measure(*, quick: bool = False) -> dict[str, Any]:
     """Conversations of about 230 words, of which a third are stock phrases."""
     many = 5_000 if quick else TRACES
-    near, found, seconds = Near(), {}, 0.0
+    near: Near[str] = Near()
+    found, seconds = {}, 0.0
     before = _peak_mb()
     for n, trace in enumerate(traces(many)):
         began = process_time()

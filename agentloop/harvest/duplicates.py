@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from tempfile import TemporaryFile
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from weakref import finalize
 
 from rensa import RMinHash, RMinHashLSH
@@ -30,6 +30,7 @@ RECALL = 0.99
 SEED = 4
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
@@ -194,8 +195,8 @@ def outline(*parts: str, threshold: float = THRESHOLD) -> Outline:
     return Outline(tuple(map(len, sets)), hashes.tobytes(), signature)
 
 
-class Near:
-    """Texts so far, and which of them a further one is nearly the same as.
+class Near(Generic[K]):
+    """Texts so far, by ids of any kind, and which of them a further one is nearly the same as.
 
     Two are nearly the same when the Jaccard similarity of their shingles reaches the threshold; of
     several parts, in each of them. MinHash only says which to compare: it errs by missing a pair
@@ -221,7 +222,7 @@ class Near:
         self.threshold = threshold
         cut = banding(threshold)
         self._index = RMinHashLSH(threshold, cut.slots, cut.bands)
-        self._ids: list[str] = []
+        self._ids: list[K] = []
         self._sizes: list[tuple[int, ...]] = []
         self._starts = array("Q")
         self._end = 0
@@ -232,7 +233,7 @@ class Near:
         """How many texts are kept."""
         return len(self._ids)
 
-    def seen(self, id: str, *parts: str) -> str | None:
+    def seen(self, id: K, *parts: str) -> K | None:
         """The id of the first kept text that is nearly the same; None, and this one is kept."""
         one = self.outline(*parts)
         found = self.first(one)
@@ -244,11 +245,11 @@ class Near:
         """What comparing needs of a text."""
         return outline(*parts, threshold=self.threshold)
 
-    def first(self, one: Outline) -> str | None:
+    def first(self, one: Outline) -> K | None:
         """The id of the first kept text that is nearly the same, if any; nothing is kept."""
         return next(self.alike(one), None)
 
-    def alike(self, one: Outline) -> Iterator[str]:
+    def alike(self, one: Outline) -> Iterator[K]:
         """The ids of all kept texts that are nearly the same, in the order they were kept."""
         candidates = sorted(self._index.query(one.signature))
         if candidates:
@@ -257,7 +258,7 @@ class Near:
                 if self._may_be(one.sizes, self._sizes[at]) and self._is(sets, at):
                     yield self._ids[at]
 
-    def keep(self, id: str, one: Outline) -> None:
+    def keep(self, id: K, one: Outline) -> None:
         """Keep a text, whatever it is like."""
         self._index.insert(len(self._ids), one.signature)
         self._ids.append(id)

@@ -9,7 +9,8 @@ from tempfile import mkdtemp
 from agentloop.base.errors import StoreError
 from agentloop.base.records import Dataset, Json, Refused
 from agentloop.base.records.message import verbatim
-from agentloop.harvest.pipeline import SIDES, Harvest, Line
+from agentloop.harvest.pipeline import Harvest, Line
+from agentloop.harvest.splits import SIDES
 
 FILES = ("train.jsonl", "valid.jsonl", "rows.meta.jsonl", "refused.jsonl", "manifest.json")
 

@@ -1,13 +1,14 @@
 """Decontamination: what is to be tested with must not be learned."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from agentloop.base.errors import RecordError
-from agentloop.base.records import DPOExample, Example, Message, RFTExample, SFTExample
+from agentloop.base.errors import ConfigError, RecordError
+from agentloop.base.records import DPOExample, Example, Json, Message, RFTExample, SFTExample
 from agentloop.base.records.message import canonical
 from agentloop.base.records.record import complaint
 from agentloop.harvest.checks.reading import lines
@@ -63,10 +64,12 @@ class Against:
         Raises:
             RecordError: there are no references.
         """
-        self._prompts = Near(near)
+        self._prompts: Near[str] = Near(near)
         held: dict[int, tuple[str, set[str]]] = {}
-        item = None
+        content, count = sha256(), 0
         for item in references:
+            count += 1
+            content.update(canonical([item.asked, item.answers]))
             asked = "\n".join(item.asked)
             if words(asked):
                 self._prompts.seen(item.where, asked)
@@ -75,9 +78,26 @@ class Against:
                 _, holders = held.setdefault(run, (item.where, set()))
                 if len(holders) <= COMMON:
                     holders.add(asked or item.where)
-        if item is None:
+        if not count:
             raise RecordError("the test set holds no row, so nothing can be in it")
+        self.recipe: Json = {"sha256": content.hexdigest(), "rows": count}
+        """What a recipe says of it: a hash of its texts, and how many rows it is."""
         self._runs = {run: at for run, (at, holders) in held.items() if len(holders) <= COMMON}
+
+    @classmethod
+    def of(
+        cls, said: "str | Path | Mapping[str, Any] | Against | None", *, near: float = THRESHOLD
+    ) -> "Against | None":
+        """The test set that somebody named: a file of rows, or one that is read already.
+
+        Raises:
+            ConfigError: it is what a recipe says of one, which is not the test set itself.
+        """
+        if said is None or isinstance(said, Against):
+            return said
+        if isinstance(said, Mapping):
+            raise ConfigError(f"a recipe does not hold its test set ({dict(said)}); name its file")
+        return cls.of_file(Path(said), near=near)
 
     @classmethod
     def of_file(cls, file: Path, *, near: float = THRESHOLD) -> "Against":

@@ -18,6 +18,9 @@ conversation comes back in its next turn."""
 
 INSTRUCTIONS = ("system", "developer")
 
+LONGER_THAN_ANY = 1 << 40
+"""Tokens; what stands for no limit."""
+
 Count = Callable[[Json], int]
 """The tokens of a row's body."""
 
@@ -187,8 +190,6 @@ FILES = (
 )
 """What says how a folder's tokenizer counts."""
 
-LONGER_THAN_ANY = 1 << 40
-
 
 class TemplateTokens:
     """Tokens of a row as a model's own chat template and tokenizer have it: exactly, where the
@@ -282,6 +283,14 @@ class Fitted(NamedTuple, Generic[E]):
     """How many of the oldest were dropped."""
     messages: int
     """How many messages these were."""
+
+    @property
+    def note(self) -> Json:
+        """What `rows.meta.jsonl` says."""
+        note: Json = {"tokens": self.tokens}
+        if self.messages:
+            note["dropped"] = {"exchanges": self.exchanges, "messages": self.messages}
+        return note
 
 
 def fitted(example: E, count: Callable[[E], int], *, limit: int, window: bool = False) -> Fitted[E]:

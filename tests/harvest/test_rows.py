@@ -92,7 +92,7 @@ def test_a_dpo_row_has_openais_three_keys():
     (row,) = made.rows
     assert list(row.body) == ["input", "preferred_output", "non_preferred_output"]
     assert list(row.body["input"]) == ["messages", "tools"]
-    assert row.note == {"margin": 1.0, "source": "regeneration"}
+    assert row.note == {"margin": 1.0, "source": "regeneration", "teaches": ["(no tool)"]}
     assert faults(row.body, Method.DPO) == []
 
 

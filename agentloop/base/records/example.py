@@ -15,6 +15,8 @@ class Example(Record):
     unit: str
     """What must not be torn apart by a split: the user, else the session, else the task, else the
     trace."""
+    conversation: str | None = None
+    """What a split by conversations must not tear apart: the session, else the trace."""
     traces: tuple[str, ...]
     calls: tuple[str, ...]
     opinions: tuple[str, ...] = ()
