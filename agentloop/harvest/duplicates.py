@@ -1,6 +1,5 @@
 """Near duplicates: MinHash finds what may be alike, and the shingles themselves decide."""
 
-import re
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,14 +32,33 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF)),
+    *((0x3005, 0x3005), (0x3040, 0x30FF), (0x31F0, 0x31FF)),
+    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
 )
-"""Scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
-character counts as a word."""
-MARKS = r"\x00-/:-@\[-^`{-\xa0¡«·»¿،؛؟।॥\u2000-\u206f\u3000-\u3004\u3006-\u303f"
-"""What stands between words, beside spaces. All else counts, combining marks and emoji too."""
-WORD = re.compile(rf"[{UNSPACED}]|[^\s{MARKS}{UNSPACED}]+")
+"""Where the scripts stand that put no spaces between words (Thai, Lao, Burmese, Khmer; Japanese,
+Chinese): each character counts as a word."""
+
+
+class _Spacing(dict[int, str]):
+    """What becomes of a character, so that words can be split at spaces: punctuation is one, and
+    all else is in a word, combining marks and emoji too."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if any(first <= code <= last for first, last in UNSPACED):
+            spaced = f" {character} "
+        elif character == "_" or character.isalnum():
+            spaced = character
+        else:
+            kind = unicodedata.category(character)
+            between = code < 128 or kind[0] in "PZ" or kind in ("Cc", "Cf")
+            spaced = " " if between else character
+        self[code] = spaced
+        return spaced
+
+
+SPACING = _Spacing()
 
 
 def words(text: str) -> list[str]:
@@ -50,8 +68,8 @@ def words(text: str) -> list[str]:
     (['où', 'est', 'l', 'ordre', '42'], ['注', '文', '42', 'は'])
     """
     if text.isascii():
-        return WORD.findall(text.lower())
-    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+        return text.lower().translate(SPACING).split()
+    return unicodedata.normalize("NFKC", text).casefold().translate(SPACING).split()
 
 
 def runs(said: Sequence[str], length: int) -> Iterator[str]:

@@ -21,7 +21,8 @@ Source: T. Brown et al., "Language Models are Few-Shot Learners" (2020), appendi
 words, lower case, without punctuation."""
 COMMON = 10
 """Prompts of a test set that may hold a run of words before it is a phrase of the trade, as a
-greeting is, and says nothing. The same source lets runs count that few documents hold."""
+greeting is, and says nothing; or more than half of them, where that is fewer: then it is the form
+that all have. The same source lets runs count that few documents hold."""
 
 OFFERED = ("tools", "parallel_tool_calls", "functions", "response_format")
 """What stands beside the messages of a row and is no answer."""
@@ -66,6 +67,7 @@ class Against:
         """
         self._prompts: Near[str] = Near(near)
         held: dict[int, tuple[str, set[str]]] = {}
+        prompts: set[str] = set()
         content, count = sha256(), 0
         for item in references:
             count += 1
@@ -73,16 +75,18 @@ class Against:
             asked = "\n".join(item.asked)
             if words(asked):
                 self._prompts.seen(item.where, asked)
+            # Ten rollouts of one prompt are one holder; without a prompt, each item is one.
+            prompts.add(prompt := asked or item.where)
             for run in item.runs():
-                # Ten rollouts of one prompt are one holder; without a prompt, each item is one.
                 _, holders = held.setdefault(run, (item.where, set()))
                 if len(holders) <= COMMON:
-                    holders.add(asked or item.where)
+                    holders.add(prompt)
         if not count:
             raise RecordError("the test set holds no row, so nothing can be in it")
         self.recipe: Json = {"sha256": content.hexdigest(), "rows": count}
         """What a recipe says of it: a hash of its texts, and how many rows it is."""
-        self._runs = {run: at for run, (at, holders) in held.items() if len(holders) <= COMMON}
+        most = min(COMMON, max(1, len(prompts) // 2))
+        self._runs = {run: at for run, (at, holders) in held.items() if len(holders) <= most}
 
     @classmethod
     def of(

@@ -127,15 +127,17 @@ def draft(example: Example, recipe: Recipe, cleaning: Cleaning) -> Draft | Refus
     note: Json = {}
     if cleaning.redactor is not None:
         (example,), (note,) = cleaning.redactor.all([example])
+    body, said = _body(example)
     if cleaning.tokens is not None:
         try:
-            fits = _fitted(example, recipe, cleaning.tokens)
+            fits = _fitted(example, body, recipe, cleaning.tokens)
         except RecordError as error:
             return refused(Refusal.BAD_ROW, str(error))
         if recipe.max_tokens is not None and fits.tokens > recipe.max_tokens:
             return refused(Refusal.TOO_LONG, _too_long(fits, recipe.max_tokens))
-        example, note = fits.example, {**note, **fits.note}
-    body, said = _body(example)
+        note |= fits.note
+        if fits.messages:
+            example, (body, said) = fits.example, _body(fits.example)
     if wrong := faults(body, recipe.method):
         return refused(Refusal.BAD_ROW, wrong[0].message)
     optional = None
@@ -164,9 +166,9 @@ def draft(example: Example, recipe: Recipe, cleaning: Cleaning) -> Draft | Refus
     )
 
 
-def _fitted(example: Example, recipe: Recipe, tokens: Tokens) -> Fitted[Example]:
+def _fitted(example: Example, body: Json, recipe: Recipe, tokens: Tokens) -> Fitted[Example]:
     def count(one: Example) -> int:
-        return tokens.count(_body(one)[0])
+        return tokens.count(body if one is example else _body(one)[0])
 
     limit = recipe.max_tokens or LONGER_THAN_ANY
     return fitted(example, count, limit=limit, window=recipe.window)

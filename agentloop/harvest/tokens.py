@@ -88,6 +88,10 @@ def encoding_of(model: str) -> str:
     return ENCODINGS[max(starts, key=len)]
 
 
+SAID = ("content", "refusal", "reasoning_content")
+"""Where a message has its text."""
+
+
 class OpenAITokens:
     """Tokens of a row for a model of OpenAI's: an estimate, for training is not said to count as
     prompts do. For the example with tools in the cookbook it is what their service counted: 101
@@ -129,8 +133,9 @@ class OpenAITokens:
         said = A_MESSAGE + self._text(message["role"])
         if name := message.get("name"):
             said += A_NAME + self._text(name)
-        for key in ("content", "refusal", "reasoning_content"):
-            said += sum(map(self._text, _texts(message.get(key))))
+        for key in SAID:
+            if key in message:
+                said += sum(map(self._text, _texts(message[key])))
         for call in message.get("tool_calls") or ():
             function = call["function"]
             said += A_MESSAGE + self._text(function["name"]) + self._text(function["arguments"])

@@ -254,8 +254,10 @@ def test_all_together_fit_the_files_that_are_written(tmp_path):
     manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
     assert len(refused) == sum(manifest["refused"].values())
     assert sum(manifest["rows"].values()) + len(refused) == manifest["funnel"]["considered"]
-    found = check(tmp_path / "d" / "train.jsonl", Method.SFT).findings
-    assert [finding.code for finding in found] == ["invalid_n_examples"], "few, and else all right"
+    report = check(tmp_path / "d" / "train.jsonl", Method.SFT)
+    assert [finding.code for finding in report.findings] == ["invalid_n_examples"], (
+        "few, and else all right"
+    )
 
 
 # ---------------------------------------------------------------------- through the loop

@@ -100,10 +100,18 @@ def test_a_masked_turn_is_not_learned_and_so_no_hit(tmp_path):
 
 
 def test_a_phrase_that_many_prompts_share_is_no_hit(tmp_path):
-    few = [a_row(f"question {n}", answer=FOURTEEN) for n in range(COMMON)]
+    others = [a_row(f"something else {n}") for n in range(2 * COMMON)]
+    few = [*others, *(a_row(f"question {n}", answer=FOURTEEN) for n in range(COMMON))]
     many = [*few, a_row("one more", answer=FOURTEEN)]
     assert against(tmp_path, *few).hit(asking("other", answer=FOURTEEN))
     assert against(tmp_path, *many).hit(asking("other", answer=FOURTEEN)) is None
+
+
+def test_the_form_that_most_prompts_have_is_no_hit(tmp_path):
+    formed = [a_row(f"{FOURTEEN} {n}") for n in range(4)]
+    assert against(tmp_path, *formed).hit(asking(f"{FOURTEEN} 7")) is None
+    assert against(tmp_path, *formed).hit(asking(f"{FOURTEEN} 3"))
+    assert against(tmp_path, *formed[:1], a_row("a"), a_row("b")).hit(asking(f"{FOURTEEN} 7"))
 
 
 def test_many_rollouts_of_one_prompt_make_no_phrase(tmp_path):
