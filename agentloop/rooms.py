@@ -203,7 +203,9 @@ class Rooms:
         versions: Collection[str | None] | None = None,
     ) -> Iterator[Judged]:
         self.flush()
-        found = self.store.all_judged(agents=agents, held_out=held_out, versions=versions)
+        found = self.store.all_judged(
+            agents=agents, held_out=held_out, versions=versions, spans=False
+        )
         return feedback.settle(found)
 
     def _branches(
@@ -215,6 +217,32 @@ class Rooms:
             if made := harvest.branches(zip(ids, settled, strict=True), where):
                 yield made
 
+    def recipe(
+        self,
+        method: Method | str,
+        *,
+        agent: str | Sequence[str],
+        redact: "bool | str | Json | Redactor" = True,
+        **knobs: Any,
+    ) -> Recipe:
+        """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
+        return self._recipe(method, agent, Cleaning.asked(redact, knobs), knobs)
+
+    def _recipe(
+        self,
+        method: Method | str,
+        agent: str | Sequence[str],
+        cleaning: Cleaning,
+        knobs: Mapping[str, Any],
+    ) -> Recipe:
+        return Recipe.asked(
+            method,
+            self._agents(agent),
+            {**knobs, **cleaning.recipe},
+            good=self.settings.good,
+            bad=self.settings.bad,
+        )
+
     def _harvested(
         self,
         method: Method | str,
@@ -224,13 +252,7 @@ class Rooms:
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
         cleaning = Cleaning.asked(redact, knobs)
-        recipe = Recipe.asked(
-            method,
-            self._agents(agent),
-            {**knobs, **cleaning.recipe},
-            good=self.settings.good,
-            bad=self.settings.bad,
-        )
+        recipe = self._recipe(method, agent, cleaning, knobs)
         made = harvest.gather(
             harvest.drafted(self._found(recipe), recipe, cleaning),
             recipe,

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, NamedTuple, Self
 
@@ -72,6 +73,7 @@ def gather(
     return harvest
 
 
+_META = {"file", "line", "sha256", "split", "traces", "calls", "opinions", "producers"}
 _SAID = ("traces", "calls", "opinions", "producers", "note")
 
 
@@ -115,6 +117,14 @@ class Line(NamedTuple):
             one.producers,
             one.note,
         )
+
+    @classmethod
+    def of_meta(cls, text: str, meta: Json) -> "Line":
+        """The line that `rows.meta.jsonl` tells of."""
+        note = {name: value for name, value in meta.items() if name not in _META}
+        traces, calls, opinions, producers = (tuple(meta[name]) for name in _SAID[:-1])
+        side, sha = meta["split"], meta["sha256"]
+        return cls(text, side, sha, traces, calls, opinions, producers, note)
 
     @property
     def record(self) -> str:
@@ -182,7 +192,11 @@ class Whole:
         return one._replace(outline=None)
 
     def settle(self) -> None:
-        """There are no more."""
+        """There are no more.
+
+        Raises:
+            EmptyHarvest: there is no row to train on; the message counts the reasons.
+        """
         self._seen.clear()
         self._sides.settle(self._recipe.valid_share)
         if self._apart is not None:
@@ -202,12 +216,22 @@ class Whole:
             self._beyond = next(islice(here, self._recipe.limit, None), None)
             if self._beyond is not None:
                 self.reasons[Refusal.TOO_MANY] += 1 + sum(1 for _ in here)
+        here = (n for n in self._numbers if self._stays(n))
+        sides = Counter("train" if self._sides.trains(n) else "valid" for n in here)
+        if not sides["train"] and (not sides["valid"] or self._recipe.valid_share < 1.0):
+            raise self._nothing(sides["valid"])
+
+    def late(self, n: int) -> tuple[Refusal, str | None] | None:
+        """Why the draft that was kept as number `n`, from 0, is left out after all; None: it is
+        not."""
+        if n in self._late:
+            return self._late[n]
+        return None if self._stays(n) else (Refusal.TOO_MANY, None)
 
     def settled(self, n: int, one: Draft) -> Draft | Refused:
-        """The draft that was kept as number `n`, from 0, or why it is left out after all."""
-        if n in self._late:
-            return one.refused(*self._late[n])
-        return one if self._stays(n) else one.refused(Refusal.TOO_MANY)
+        """The draft that was kept as number `n`, or that it is left out after all."""
+        why = self.late(n)
+        return one if why is None else one.refused(*why)
 
     def side(self, one: Draft) -> str:
         """`train` or `valid`; to be asked when all is settled."""
@@ -234,9 +258,7 @@ class Whole:
         there = [said for n, said in enumerate(self._references) if self._stays(n)]
         return grader([said for said in there if said is not None])
 
-    def refuse_nothing(self, validating: int = 0) -> EmptyHarvest:
-        """The error that there is no row (to train on, beside `validating` others); it counts the
-        reasons."""
+    def _nothing(self, validating: int) -> EmptyHarvest:
         agents = ", ".join(self._recipe.agents)
         if not self.considered:
             method = self._recipe.method
@@ -256,14 +278,25 @@ class Tally:
 
     def __init__(self) -> None:
         self.rows = dict.fromkeys(SIDES, 0)
-        self._noted = Noted()
+        self.noted = Noted()
         self._shas = {side: sha256() for side in SIDES}
 
     def count(self, side: str, line: bytes, note: Json) -> None:
         """One more line of a side, in order."""
         self.rows[side] += 1
         self._shas[side].update(line + b"\n")
-        self._noted.count(side, note)
+        self.noted.count(side, note)
+
+    def read(self, side: str, files: Iterable[Path]) -> None:
+        """Hash the bytes of all lines of a side, where others have counted them."""
+        for file in files:
+            with file.open("rb") as lines:
+                while some := lines.read(1 << 20):
+                    self._shas[side].update(some)
+
+    def sha(self, side: str) -> str:
+        """The SHA-256 of the lines so far, in hexadecimal."""
+        return self._shas[side].hexdigest()
 
     def manifest(self, recipe: Recipe, whole: Whole, *, traces: int, parent: str | None) -> Json:
         """What `manifest.json` holds."""
@@ -275,8 +308,8 @@ class Tally:
             rows=self.rows,
             funnel=Funnel(traces, whole.considered, sum(self.rows.values())),
             refused=whole.reasons,
-            noted=self._noted,
-            shas={side: sha.hexdigest() for side, sha in self._shas.items()},
+            noted=self.noted,
+            shas={side: self.sha(side) for side in SIDES},
             parent=parent,
         )
 
@@ -287,7 +320,7 @@ class Harvest:
     def __init__(self, recipe: Recipe, traces_read: int, parent: str | None) -> None:
         self.recipe, self._parent, self._read = recipe, parent, traces_read
         self._whole = Whole(recipe)
-        self._drafts, self._refused = _Spool(), _Spool()
+        self._items = _Spool()
         self.manifest: Json = {}
         """What `manifest.json` holds."""
 
@@ -298,22 +331,29 @@ class Harvest:
         self.close()
 
     def close(self) -> None:
-        self._drafts.close()
-        self._refused.close()
+        self._items.close()
 
     # ------------------------------------------------------------------ out
 
     def lines(self, split: str) -> Iterator[Line]:
         """The rows of `train` or `valid`, in order."""
         whole = self._whole
-        for n, one in enumerate(self._drafts):
-            kept = whole.settled(n, one)
-            if isinstance(kept, Draft) and whole.side(kept) == split:
-                yield Line.of_draft(kept, split, whole.keys)
+        for one in self._settled():
+            if isinstance(one, Draft) and whole.side(one) == split:
+                yield Line.of_draft(one, split, whole.keys)
 
     def refused(self) -> Iterator[Refused]:
-        """What gave no row, in order, and then what only the whole left out."""
-        yield from self._refused
+        """What gave no row, in order."""
+        return (one for one in self._settled() if isinstance(one, Refused))
+
+    def _settled(self) -> Iterator[Draft | Refused]:
+        n = 0
+        for item in self._items:
+            if isinstance(item, Draft):
+                yield self._whole.settled(n, item)
+                n += 1
+            else:
+                yield item
 
     def dataset(self) -> Dataset:
         """The whole in memory, as a record."""
@@ -336,19 +376,12 @@ class Harvest:
         """Take all that there is, and settle what only the whole can say."""
         whole, tally = self._whole, Tally()
         for item in items:
-            kept = whole.take(item)
-            (self._refused if isinstance(kept, Refused) else self._drafts).put(kept)
+            self._items.put(whole.take(item))
         whole.settle()
-        for n, one in enumerate(self._drafts):
-            settled = whole.settled(n, one)
-            if isinstance(settled, Refused):
-                self._refused.put(settled)
-            else:
-                line = settled.line(whole.keys).encode()
-                tally.count(whole.side(settled), line, settled.note)
+        for one in self._settled():
+            if isinstance(one, Draft):
+                tally.count(whole.side(one), one.line(whole.keys).encode(), one.note)
         self.manifest = tally.manifest(self.recipe, whole, traces=self._read, parent=self._parent)
-        if not tally.rows["train"] and (not tally.rows["valid"] or self.recipe.valid_share < 1.0):
-            raise whole.refuse_nothing(tally.rows["valid"])
 
 
 class _Spool:

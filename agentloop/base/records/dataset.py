@@ -39,6 +39,17 @@ class Noted:
         if "tokens" in note:
             self.tokens[split] += note["tokens"]
 
+    def update(self, other: "Noted") -> None:
+        """The notes of other rows, counted elsewhere."""
+        self.replaced.update(other.replaced)
+        self.teaches.update(other.teaches)
+        self.tokens.update(other.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Noted) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
 
 class Dataset(Record):
     """Rows of one method. Two harvests of one store by one recipe give equal datasets."""
