@@ -50,9 +50,9 @@ class Against:
 
     An example is in the test set when its users ask the same: all that they say is, word for word
     or nearly, what the users of an item say. Or when one message of a user, or one answer, shares
-    13 words in a row with an item; that takes in every long answer that is nearly one of the
-    test's. A short answer alone (`It ships tomorrow.`) is no hit, and neither is what tools
-    return: training and test ask the same ones.
+    13 words in a row with an item, as long answers that are nearly the same do. A short answer
+    alone (`It ships tomorrow.`) is no hit, and neither is what tools return: training and test ask
+    the same ones.
 
     Memory holds about 100 bytes for each word of the test set.
     """
