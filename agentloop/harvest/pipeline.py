@@ -42,6 +42,9 @@ from agentloop.harvest.splits import SIDES, Apart, Kept, Sides
 IN_MEMORY = 32 << 20
 """Bytes of drafts beyond which they go to a file."""
 
+TOGETHER = 50
+"""So many are written there at a time."""
+
 
 def drafted(
     found: Iterable[Example | Refused], recipe: Recipe, cleaning: Cleaning
@@ -389,17 +392,26 @@ class _Spool:
 
     def __init__(self) -> None:
         self._file: IO[bytes] = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
-        self._end = 0
+        self._parts = 0
+        self._next: list[Any] = []
 
     def put(self, thing: Any) -> None:
-        pickle.dump(thing, self._file, pickle.HIGHEST_PROTOCOL)
-        self._end += 1
+        self._next.append(thing)
+        if len(self._next) >= TOGETHER:
+            self._write()
 
     def __iter__(self) -> Iterator[Any]:
-        """All of them, from the first; one walk at a time."""
+        """All of them, from the first; one walk at a time, and nothing put meanwhile."""
+        self._write()
         self._file.seek(0)
-        for _ in range(self._end):
-            yield pickle.load(self._file)  # noqa: S301 - what this process has written
+        for _ in range(self._parts):
+            yield from pickle.load(self._file)  # noqa: S301 - what this process has written
+
+    def _write(self) -> None:
+        if self._next:
+            pickle.dump(self._next, self._file, pickle.HIGHEST_PROTOCOL)
+            self._parts += 1
+            self._next = []
 
     def close(self) -> None:
         self._file.close()

@@ -53,10 +53,12 @@ class StoreParts:
             contexts = (_branches(branches, chosen) for branches in forks)
             return harvest.found(recipe, contexts=filter(None, contexts), where=where)
         if part.kind == "tasks":
-            judged = store.all_judged(agents=agents, held_out=False, tasks=part.of)
+            judged = store.all_judged(agents=agents, held_out=False, tasks=part.of, spans=False)
         else:
             after, upto = part.of
-            judged = store.all_judged(agents=agents, held_out=False, after=after, upto=upto)
+            judged = store.all_judged(
+                agents=agents, held_out=False, after=after, upto=upto, spans=False
+            )
         return harvest.found(recipe, judged=feedback.settle(judged), where=where)
 
     def _drafts(self, recipe: Recipe, named: Named, batch: Batch) -> dict[str, list[Any]]:
