@@ -1,6 +1,6 @@
 """Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`."""
 
-from agentloop.harvest.advice import Advice, advise, evidence
+from agentloop.harvest.advice import Advice, Gathering, advise
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.files import files_of, write
@@ -20,6 +20,7 @@ __all__ = [
     "Condition",
     "Draft",
     "Finding",
+    "Gathering",
     "Harvest",
     "Mended",
     "Redactor",
@@ -29,7 +30,6 @@ __all__ = [
     "check",
     "dpo",
     "drafted",
-    "evidence",
     "files_of",
     "found",
     "gather",

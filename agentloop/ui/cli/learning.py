@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
@@ -40,11 +42,26 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
     if as_json:
         document(advice.model_dump(mode="json"))
         return
-    out.print(f"next: [bold]{advice.says}[/bold]")
-    table(
-        ("method", "ready", "why", "next"),
-        [(s.method, s.ready, s.why, s.next) for s in advice.suggestions],
-    )
+    found = advice.evidence
+    said = f"{agent}: {found.runs} runs, {found.judged} of them judged, {found.failed} failed"
+    if advice.success is not None:
+        rate, low, high = advice.success
+        said += f"; success {rate:.2f} ({low:.2f}-{high:.2f})"
+    out.print(said, markup=False, highlight=False)
+    for tool in found.tools:
+        wrong = {"not at hand": tool.unknown, "unfit arguments": tool.unfit, "failed": tool.failed}
+        if any(wrong.values()):
+            told = ", ".join(f"{n} {what}" for what, n in wrong.items() if n)
+            out.print(f"{tool.name}: {tool.calls} calls, {told}", markup=False, highlight=False)
+    out.print(f"\nnext: [bold]{advice.says}[/bold]\n")
+    grid = Table.grid(padding=(0, 2))
+    for one in advice.suggestions:
+        ready = Text("ready", style="bold") if one.ready else Text("not yet")
+        grid.add_row(one.method, ready, Text(f"{one.why}\n-> {one.next}"))
+    out.print(grid)
+    for time, gain in advice.detectable.items():
+        could = f"a gain of {gain:.2f} or more" if gain is not None else "no gain at all"
+        out.print(f"a trial on half of the traffic could show in {time}: {could}", markup=False)
 
 
 def harvest(
