@@ -102,12 +102,18 @@ class Said:
         found: list[Repeat] = []
         if total < FEWEST:
             return found
+
+        def tell(what: str, n: int, words: Iterable[str] = ()) -> None:
+            found.append(self._repeat(what, n, words))
+
         ratios = [_ratio(change) for change in changes]
-        for name, does in (("shorter", lambda r: r <= SHORTER), ("longer", lambda r: r >= LONGER)):
-            own = [r for r in ratios if r is not None and does(r)]
+        known = [ratio for ratio in ratios if ratio is not None]
+        shorter = [ratio for ratio in known if ratio <= SHORTER]
+        longer = [ratio for ratio in known if ratio >= LONGER]
+        for name, own in (("shorter", shorter), ("longer", longer)):
             if _many(len(own), total):
                 what = f"are {name} (median {median(own):.2f} of the words)"
-                found.append(self._repeat(what, len(own), ASKED[name]))
+                tell(what, len(own), ASKED[name])
         naming = sum(bool(_named(change)) for change in changes)
         if _many(naming, total):
             found.append(
@@ -125,12 +131,12 @@ class Said:
             )
         added = (_phrases(c.correction.text) - _phrases(c.answer.text) for c in changes)
         for phrase, n in _common(added, total):
-            found.append(self._repeat(f'say "{phrase}", and the answers did not', n, (phrase,)))
+            tell(f'say "{phrase}", and the answers did not', n, (phrase,))
         if any(r.what.startswith("are shorter") for r in found):
             return found  # what a shorter text leaves out is no more than that
         dropped = (_phrases(c.answer.text) - _phrases(c.correction.text) for c in changes)
         for phrase, n in _common(dropped, total):
-            found.append(self._repeat(f'leave out "{phrase}"', n))
+            tell(f'leave out "{phrase}"', n)
         return found
 
     def _of_comments(self) -> Iterator[Repeat]:
