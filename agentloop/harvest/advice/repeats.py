@@ -116,19 +116,13 @@ class Said:
                 tell(what, len(own), ASKED[name])
         naming = sum(bool(_named(change)) for change in changes)
         if _many(naming, total):
-            found.append(
-                self._repeat("name a number that the user gave and the answer did not", naming)
-            )
+            tell("name a number that the user gave and the answer did not", naming)
         calling = [c for c in changes if c.correction.calls and not c.answer.calls]
         if _many(len(calling), total):
-            found.append(
-                self._repeat("call a tool where the agent answered in words", len(calling))
-            )
+            tell("call a tool where the agent answered in words", len(calling))
         waiting = [c for c in changes if c.answer.calls and not c.correction.calls]
         if _many(len(waiting), total):
-            found.append(
-                self._repeat("answer in words where the agent called a tool", len(waiting))
-            )
+            tell("answer in words where the agent called a tool", len(waiting))
         added = (_phrases(c.correction.text) - _phrases(c.answer.text) for c in changes)
         for phrase, n in _common(added, total):
             tell(f'say "{phrase}", and the answers did not', n, (phrase,))
