@@ -31,7 +31,10 @@ def found(
     good, bad = recipe.good, recipe.bad
     match recipe.method:
         case Method.SFT:
-            yield from sft(judged, agents=recipe.agents, good=good, bad=bad, where=where)
+            turns = recipe.turns
+            yield from sft(
+                judged, agents=recipe.agents, good=good, bad=bad, turns=turns, where=where
+            )
         case Method.DPO:
             pairs = dpo(contexts, good=good, bad=bad)
             yield from chain(pairs, parted(judged, good=good, bad=bad))

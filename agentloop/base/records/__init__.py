@@ -9,6 +9,7 @@ from agentloop.base.records.example import (
     Refused,
     RFTExample,
     SFTExample,
+    Turns,
 )
 from agentloop.base.records.fault import Fault, faults
 from agentloop.base.records.feedback import Judged, Opinion, Outcome, Settled, Source
@@ -64,6 +65,7 @@ __all__ = [
     "ToolCall",
     "Trace",
     "Trial",
+    "Turns",
     "Usage",
     "Verdict",
     "Version",

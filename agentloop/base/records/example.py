@@ -21,6 +21,17 @@ class Example(Record):
     producers: tuple[str, ...] = ()
 
 
+class Turns(StrEnum):
+    """What of a path SFT learns."""
+
+    ALL = "all"
+    """Every turn of the agent that was good."""
+    LAST = "last"
+    """The last turn of the path alone, be it a call of a tool."""
+    FINAL = "final"
+    """The answer that the run ended with alone; paths that end otherwise give no row."""
+
+
 class SFTExample(Example):
     """A path worth imitating: `context` and the answers in it, ending with `output`."""
 
@@ -60,6 +71,9 @@ class Refusal(StrEnum):
     RUN_FAILED = "run_failed"
     INCOMPLETE = "incomplete"
     NO_ANSWER = "no_answer"
+    NOT_FINAL = "not_final"
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    UNKNOWN_TOOL = "unknown_tool"
     BAD_ROW = "bad_row"
     DUPLICATE = "duplicate"
     PARTED_AT_USER = "parted_at_user"
@@ -90,6 +104,11 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.RUN_FAILED: "The run ended in an error, so its answer is half an answer.",
     Refusal.INCOMPLETE: "Not all that the model saw or said was captured; see the call.",
     Refusal.NO_ANSWER: "The agent said nothing that could be learned.",
+    Refusal.NOT_FINAL: "It is not the answer that the run ended with; take --turns last or all.",
+    Refusal.NOTHING_TO_LEARN: "All that the agent said is masked, for its last turn see `detail`; "
+    "correct a turn, and it is learned.",
+    Refusal.UNKNOWN_TOOL: "It teaches to call a tool that the agent does not have; correct it with "
+    "one of its tools, or give the agent the tool.",
     Refusal.BAD_ROW: "A provider would refuse the row; `detail` says why.",
     Refusal.DUPLICATE: "The same path is in the dataset already.",
     Refusal.PARTED_AT_USER: "The two runs part at what the user said, so their answers do not "

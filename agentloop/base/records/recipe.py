@@ -6,11 +6,13 @@ from typing import Any
 from pydantic import Field
 
 from agentloop.base.errors import ConfigError, RecordError
+from agentloop.base.records.example import Turns
 from agentloop.base.records.record import Json, Record, Score
 from agentloop.base.records.row import Method
 
 ONLY = {
     "bad": (Method.SFT, Method.DPO),
+    "turns": (Method.SFT,),
     "outcome": (Method.RFT,),
     "band": (Method.RFT,),
 }
@@ -32,6 +34,8 @@ class Recipe(Record):
     """The lowest score that is imitated, or preferred, or passes, in [0, 1]."""
     bad: Score = 0.2
     """The highest score that is a bad example, in [0, 1]."""
+    turns: Turns = Turns.ALL
+    """What of a path is learned: `all` its good turns, its `last` turn, or the `final` answer."""
     outcome: str | None = None
     """The outcome that says how a run ended; None: the one that carries a reference."""
     band: tuple[Score, Score] = (0.2, 0.8)

@@ -8,7 +8,7 @@ import typer
 
 from agentloop import graders
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Json, Method, Refusal
+from agentloop.base.records import Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
@@ -51,6 +51,13 @@ def harvest(
     bad: Annotated[
         float | None, typer.Option(min=0, max=1, help="Highest score that is a bad example.")
     ] = None,
+    turns: Annotated[
+        Turns | None,
+        typer.Option(
+            help="For sft: learn all good turns of a path, its last, or the final answer.",
+            show_default=Turns.ALL.value,
+        ),
+    ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
@@ -90,6 +97,7 @@ def harvest(
             where=where,
             good=good,
             bad=bad,
+            turns=turns,
             outcome=outcome,
             band=_band(band) if band is not None else None,
             valid_share=valid,
