@@ -215,6 +215,24 @@ class Rooms:
             if made := harvest.branches(zip(ids, settled, strict=True), where):
                 yield made
 
+    def recipe(
+        self,
+        method: Method | str,
+        *,
+        agent: str | Sequence[str],
+        redact: "bool | str | Json | Redactor" = True,
+        **knobs: Any,
+    ) -> Recipe:
+        """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
+        redactor = Redactor.of(redact)
+        return Recipe.asked(
+            method,
+            self._agents(agent),
+            {**knobs, "redact": redactor.recipe if redactor else False},
+            good=self.settings.good,
+            bad=self.settings.bad,
+        )
+
     def _harvested(
         self,
         method: Method | str,
@@ -224,13 +242,7 @@ class Rooms:
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
         redactor = Redactor.of(redact)
-        recipe = Recipe.asked(
-            method,
-            self._agents(agent),
-            {**knobs, "redact": redactor.recipe if redactor else False},
-            good=self.settings.good,
-            bad=self.settings.bad,
-        )
+        recipe = self.recipe(method, agent=agent, redact=redactor or False, **knobs)
         made = harvest.gather(
             harvest.drafted(self._found(recipe), recipe, redactor),
             recipe,

@@ -3,7 +3,7 @@
 from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
-from agentloop.harvest.files import write
+from agentloop.harvest.files import files_of, write
 from agentloop.harvest.pipeline import SIDES, Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.questions import found
@@ -30,6 +30,7 @@ __all__ = [
     "dpo",
     "drafted",
     "evidence",
+    "files_of",
     "found",
     "gather",
     "kinds",

@@ -12,6 +12,7 @@ import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, NamedTuple, Self
 
@@ -70,6 +71,7 @@ def gather(
     return harvest
 
 
+_META = {"file", "line", "sha256", "split", "traces", "calls", "opinions", "producers"}
 _SAID = ("traces", "calls", "opinions", "producers", "note")
 
 
@@ -113,6 +115,14 @@ class Line(NamedTuple):
             one.producers,
             one.note,
         )
+
+    @classmethod
+    def of_meta(cls, text: str, meta: Json) -> "Line":
+        """The line that `rows.meta.jsonl` tells of."""
+        note = {name: value for name, value in meta.items() if name not in _META}
+        traces, calls, opinions, producers = (tuple(meta[name]) for name in _SAID[:-1])
+        side, sha = meta["split"], meta["sha256"]
+        return cls(text, side, sha, traces, calls, opinions, producers, note)
 
     @property
     def record(self) -> str:
@@ -217,6 +227,17 @@ class Tally:
         self._shas[side].update(line + b"\n")
         self.replaced.update(note.get("redactions", {}).get("kinds", {}))
 
+    def read(self, side: str, files: Iterable[Path]) -> None:
+        """Hash the bytes of all lines of a side, where others have counted them."""
+        for file in files:
+            with file.open("rb") as lines:
+                while some := lines.read(1 << 20):
+                    self._shas[side].update(some)
+
+    def sha(self, side: str) -> str:
+        """The SHA-256 of the lines so far, in hexadecimal."""
+        return self._shas[side].hexdigest()
+
     def manifest(self, recipe: Recipe, whole: Whole, *, traces: int, parent: str | None) -> Json:
         """What `manifest.json` holds."""
         return manifest(
@@ -228,7 +249,7 @@ class Tally:
             funnel=Funnel(traces, whole.considered, sum(self.rows.values())),
             refused=whole.reasons,
             replaced=self.replaced,
-            shas={side: sha.hexdigest() for side, sha in self._shas.items()},
+            shas={side: self.sha(side) for side in SIDES},
             parent=parent,
         )
 

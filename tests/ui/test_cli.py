@@ -251,7 +251,7 @@ def test_a_folder_that_was_changed_by_hand_is_not_tuned_on(filled, tmp_path):
     filled("harvest", "sft", "support", "--out", "d")
     train = tmp_path / "d" / "train.jsonl"
     train.write_text(train.read_text() + "{}\n")
-    assert "was changed since the harvest" in one_line(filled("tune", "d", "--base", "m"))
+    assert "were changed since the harvest" in one_line(filled("tune", "d", "--base", "m"))
 
 
 @pytest.mark.parametrize("manifest", ["[]", "{}", '{"dataset": 7}'])

@@ -1,18 +1,27 @@
 """`agentloop advise`, `harvest`, `grader`: what there is to learn."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agentloop import graders
+from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
 _BAND = f"{BAND[0]},{BAND[1]}"
+
+
+class Engine(StrEnum):
+    """What does the work of a harvest."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
 
 grader = typer.Typer(no_args_is_help=True, help="Check graders, and run them.")
 
@@ -80,6 +89,17 @@ def harvest(
         list[str] | None,
         typer.Option(help="What may stay, e.g. your own help@shop.com, or all of @shop.com."),
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Here, or on Ray: to shards, from a store that all can reach.")
+    ] = Engine.LOCAL,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="For ray: so many processes, where RAY_ADDRESS names no cluster."),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--from", help="For ray: traces of `agentloop traces export`, no store."),
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -87,23 +107,35 @@ def harvest(
 
     Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
     """
+    if engine is Engine.LOCAL and (workers is not None or parquet is not None):
+        raise typer.BadParameter("--workers and --from go with --engine ray")
     if not redact and (pii or keep):
         raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
-    with opened(store) as loop:
-        manifest = loop.harvest_to(
-            to,
-            method,
-            agent=agent,
-            where=where,
-            good=good,
-            bad=bad,
-            turns=turns,
-            outcome=outcome,
-            band=_band(band) if band is not None else None,
-            valid_share=valid,
-            limit=limit,
-            redact=Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
-        )
+    with speaking():
+        knobs: dict[str, Any] = {
+            "where": where,
+            "good": good,
+            "bad": bad,
+            "turns": turns,
+            "outcome": outcome,
+            "band": _band(band) if band is not None else None,
+            "valid_share": valid,
+            "limit": limit,
+            "redact": Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
+        }
+    if parquet is not None:
+        with speaking():
+            recipe = scale.recipe(method, agent.split(","), knobs)
+            manifest = scale.run(to, recipe, scale.ParquetParts(parquet), workers=workers)
+    else:
+        with opened(store) as loop:
+            if engine is Engine.LOCAL:
+                manifest = loop.harvest_to(to, method, agent=agent, **knobs)
+            else:
+                recipe = loop.recipe(method, agent=agent, **knobs)
+                source = scale.StoreParts(loop.database_url)
+                manifest = scale.run(to, recipe, source, workers=workers)
+                scale.write_down(to, manifest, loop.ledger)
     if as_json:
         document({**manifest, "out": str(to)})
     else:
