@@ -165,7 +165,8 @@ class AgentLoop(Rooms):
             redact: personal data and secrets become pseudonyms in the rows, the store keeps them;
                 `pii` looks for names and places too; a `Redactor` says what may stay.
             knobs: where, good, bad, limit, … : the fields of `Recipe`, which says what they do.
-                `good` and `bad` are by default those of the settings.
+                `good` and `bad` are by default those of the settings. `where` may be a function of
+                a `Judged` too; of that the recipe keeps the name alone.
 
         Raises:
             ConfigError: there is no such knob, or not for this method.

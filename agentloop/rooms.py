@@ -225,10 +225,13 @@ class Rooms:
     ) -> Recipe:
         """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
         redactor = Redactor.of(redact)
+        said: dict[str, Any] = {"redact": redactor.recipe if redactor else False}
+        if callable(chosen := knobs.get("where")):
+            said["where"] = harvest.named(chosen)
         return Recipe.asked(
             method,
             self._agents(agent),
-            {**knobs, "redact": redactor.recipe if redactor else False},
+            {**knobs, **said},
             good=self.settings.good,
             bad=self.settings.bad,
         )
@@ -243,8 +246,9 @@ class Rooms:
         """A harvest, written down in the ledger; who asked for it closes it."""
         redactor = Redactor.of(redact)
         recipe = self.recipe(method, agent=agent, redact=redactor or False, **knobs)
+        found = self._found(recipe, chosen if callable(chosen := knobs.get("where")) else None)
         made = harvest.gather(
-            harvest.drafted(self._found(recipe), recipe, redactor),
+            harvest.drafted(found, recipe, redactor),
             recipe,
             traces_read=self.store.count(),
         )
@@ -256,11 +260,13 @@ class Rooms:
             raise
         return made
 
-    def _found(self, recipe: Recipe) -> Iterable[Example | Refused]:
-        """What the store holds that a recipe asks for."""
+    def _found(
+        self, recipe: Recipe, chosen: Condition | None = None
+    ) -> Iterable[Example | Refused]:
+        """What the store holds that a recipe asks for, or a function of Python's."""
         agents = recipe.agents
-        names = self.store.names().outcomes if recipe.where else ()
-        chosen = harvest.where(recipe.where, outcomes=names) if recipe.where else None
+        if chosen is None and recipe.where:
+            chosen = harvest.where(recipe.where, outcomes=self.store.names().outcomes)
         contexts: Iterator[list[Branch]] = iter(())
         if recipe.method is Method.DPO:
             contexts = self._branches(self.store.forks(agents=agents), chosen)

@@ -10,7 +10,7 @@ from agentloop.harvest.questions import found
 from agentloop.harvest.redaction import Redactor, kinds
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import Draft
-from agentloop.harvest.selection import Condition, where
+from agentloop.harvest.selection import Condition, named, where
 
 __all__ = [
     "BAND",
@@ -35,6 +35,7 @@ __all__ = [
     "gather",
     "kinds",
     "mend",
+    "named",
     "parted",
     "rft",
     "sft",

@@ -13,6 +13,7 @@ from agentloop.base.records import (
     SFTExample,
     Turns,
 )
+from agentloop.base.records.terms import PERSON
 from agentloop.harvest.selection import Condition
 from agentloop.harvest.turns import Failing, Walk, failing, unknown
 
@@ -176,7 +177,7 @@ def _example(
         opinions = [correction.id]
     producers = {model for c in wrote if (model := producer(c))}
     if correction is not None:
-        producers.add(f"person:{correction.author}")
+        producers.add(f"{PERSON}{correction.author}")
     return SFTExample(
         context=call.context,
         output=output,

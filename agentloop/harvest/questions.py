@@ -6,6 +6,7 @@ from itertools import chain
 from agentloop.base.records import Example, Judged, Method, Recipe, Refused
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.preferences import Branch, dpo, parted
+from agentloop.harvest.producers import admitted
 from agentloop.harvest.rewards import rft
 from agentloop.harvest.selection import Condition
 
@@ -28,6 +29,20 @@ def found(
             answers) and for RFT.
         where: the condition of the recipe, compiled.
     """
+    return admitted(
+        _found(recipe, judged, contexts, where),
+        producers=recipe.producers,
+        learner=recipe.learner,
+        allowed=recipe.allow_producers,
+    )
+
+
+def _found(
+    recipe: Recipe,
+    judged: Iterable[Judged],
+    contexts: Iterable[Sequence[Branch]],
+    where: Condition | None,
+) -> Iterator[Example | Refused]:
     good, bad = recipe.good, recipe.bad
     match recipe.method:
         case Method.SFT:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from functools import cached_property
-from typing import Any
 
 from agentloop.base.records import Call, Judged, Message, SpanKind, ToolCall
 from agentloop.base.records.trace import Trace
@@ -52,11 +51,8 @@ class Walk:
 
     @cached_property
     def at_hand(self) -> frozenset[str] | None:
-        """The tools that the agent had; None where the source of the trace may not say."""
-        trace = self._judged.trace
-        if trace.source != "sdk" and not any(call.tools for call in trace.calls):
-            return None
-        return names(self.call.tools)
+        """The tools that the agent had, as `at_hand` has it."""
+        return at_hand(self._judged.trace, self.call)
 
     def flaw(self, at: int, *, bad: float, corrected: Collection[str]) -> str | None:
         """Why the earlier turn at that place is not learned; None: it is.
@@ -116,9 +112,12 @@ def failing(trace: Trace) -> Failing:
     )
 
 
-def names(tools: Collection[Any]) -> frozenset[str]:
-    """The names of tools, by their schemas."""
-    found = (tool.get("function") for tool in tools)
+def at_hand(trace: Trace, call: Call) -> frozenset[str] | None:
+    """The names of the tools that a call's agent had; None where the source of the trace may not
+    say, for no call of the trace has any."""
+    if trace.source != "sdk" and not any(one.tools for one in trace.calls):
+        return None
+    found = (tool.get("function") for tool in call.tools)
     return frozenset(one["name"] for one in found if isinstance(one, dict) and "name" in one)
 
 

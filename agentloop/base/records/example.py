@@ -19,6 +19,7 @@ class Example(Record):
     calls: tuple[str, ...]
     opinions: tuple[str, ...] = ()
     producers: tuple[str, ...] = ()
+    """Models (or `person:ID`) that wrote what it teaches."""
 
 
 class Turns(StrEnum):
@@ -48,7 +49,10 @@ class DPOExample(Example):
     margin: float
     """How far the verdicts of the two lie apart, in (0, 1]."""
     source: str
-    """`correction`, `regeneration` or `trial`: how the two came to be."""
+    """How the two came to be: `correction` (a person's edit), `trial` (two arms), `best_of_n` (runs
+    that tried one task), `regeneration` (any other two answers)."""
+    against: tuple[str, ...] = ()
+    """Models that wrote the rejected answer."""
 
 
 class RFTExample(Example):
@@ -74,12 +78,16 @@ class Refusal(StrEnum):
     NOT_FINAL = "not_final"
     NOTHING_TO_LEARN = "nothing_to_learn"
     UNKNOWN_TOOL = "unknown_tool"
+    OTHER_PRODUCER = "other_producer"
+    PRODUCER_TERMS = "producer_terms"
     BAD_ROW = "bad_row"
     DUPLICATE = "duplicate"
     PARTED_AT_USER = "parted_at_user"
     DIFFERENT_TOOLS = "different_tools"
     DIFFERENT_AGENTS = "different_agents"
     NO_CONTRAST = "no_contrast"
+    TOOL_PAIR = "tool_pair"
+    LENGTH_DIFFERS = "length_differs"
     UNDECIDED = "undecided"
     DIFFERENT_JUDGES = "different_judges"
     NO_OUTCOME = "no_outcome"
@@ -109,6 +117,9 @@ SENTENCES: dict[Refusal, str] = {
     "correct a turn, and it is learned.",
     Refusal.UNKNOWN_TOOL: "It teaches to call a tool that the agent does not have; correct it with "
     "one of its tools, or give the agent the tool.",
+    Refusal.OTHER_PRODUCER: "Others wrote it than --producer asks for.",
+    Refusal.PRODUCER_TERMS: "The terms of a closed model may not let another model learn from it: "
+    "that is our reading, check yours; then say --allow-producer NAME.",
     Refusal.BAD_ROW: "A provider would refuse the row; `detail` says why.",
     Refusal.DUPLICATE: "The same path is in the dataset already.",
     Refusal.PARTED_AT_USER: "The two runs part at what the user said, so their answers do not "
@@ -116,6 +127,10 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.DIFFERENT_TOOLS: "The two answers were given with different tools at hand.",
     Refusal.DIFFERENT_AGENTS: "The two answers were given by different agents.",
     Refusal.NO_CONTRAST: "All answers to this context earned the same verdict.",
+    Refusal.TOOL_PAIR: "An answer is a tool call, and here texts alone are compared; learn it as "
+    "sft, or take a provider that compares tool calls.",
+    Refusal.LENGTH_DIFFERS: "One answer is much longer than the other, so length would be learned; "
+    "raise --length-ratio.",
     Refusal.UNDECIDED: "The verdicts on this answer contradict each other; ask one more person.",
     Refusal.DIFFERENT_JUDGES: "One answer was judged by a person, the other only by a rule or a "
     "model; have both judged alike.",

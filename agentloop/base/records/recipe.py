@@ -10,9 +10,15 @@ from agentloop.base.records.example import Turns
 from agentloop.base.records.record import Json, Record, Score
 from agentloop.base.records.row import Method
 
+WRITTEN = (Method.SFT, Method.DPO)
+"""The methods whose rows teach what somebody wrote."""
+
 ONLY = {
     "bad": (Method.SFT, Method.DPO),
     "turns": (Method.SFT,),
+    "producers": WRITTEN,
+    "learner": WRITTEN,
+    "allow_producers": WRITTEN,
     "outcome": (Method.RFT,),
     "band": (Method.RFT,),
 }
@@ -41,6 +47,13 @@ class Recipe(Record):
     band: tuple[Score, Score] = (0.2, 0.8)
     """The pass rates, both included, at which there is something to learn: a model that always
     passes or never passes has no better answer of its own to learn from."""
+    producers: tuple[str, ...] = ()
+    """Whose words alone are learned: models (or `person:ID`) by name, without the date of a
+    snapshot, or by a pattern such as `gpt-4.1*`; none: everybody's."""
+    learner: str | None = None
+    """The model that is to learn. Rows by a closed model of another family are then refused."""
+    allow_producers: tuple[str, ...] = ()
+    """Producers that it may learn from all the same, as for `producers`."""
     valid_share: Score = 0.1
     """Of the users (sessions, tasks) whose rows validate, in [0, 1]."""
     limit: int | None = Field(default=None, ge=1)

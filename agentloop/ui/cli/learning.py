@@ -74,6 +74,18 @@ def harvest(
         str | None,
         typer.Option(help="For rft: lowest and highest pass rate.", show_default=_BAND),
     ] = None,
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose words alone are learned: a model, or a pattern like gpt-4.1*."),
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(help="The model that is to learn: may it, by the terms of who wrote a row?"),
+    ] = None,
+    allow_producer: Annotated[
+        list[str] | None,
+        typer.Option(help="A producer whose terms you have checked; it may be learned from."),
+    ] = None,
     valid: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of users whose rows validate.", show_default="0.1"),
@@ -117,6 +129,9 @@ def harvest(
             "good": good,
             "bad": bad,
             "turns": turns,
+            "producers": producer or None,
+            "learner": learner,
+            "allow_producers": allow_producer or None,
             "outcome": outcome,
             "band": _band(band) if band is not None else None,
             "valid_share": valid,
