@@ -157,7 +157,7 @@ class AgentLoop(Rooms):
         redact: "bool | str | Json | Redactor" = True,
         **knobs: Any,
     ) -> Dataset:
-        """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
+        """The rows that the traces of an agent (or several) give for `sft`, `dpo`, `rft` or `kto`.
 
         The same store and arguments give the same dataset; it is written down in the ledger.
 

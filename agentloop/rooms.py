@@ -270,6 +270,8 @@ class Rooms:
         contexts: Iterator[list[Branch]] = iter(())
         if recipe.method is Method.DPO:
             contexts = self._branches(self.store.forks(agents=agents), chosen)
+        elif recipe.method is Method.KTO:
+            contexts = self._branches(self.store.answered(agents=agents), chosen)
         elif recipe.method is Method.RFT:
             contexts = self._branches(self.store.contexts(agents=agents))
         judged = self._judged(agents, held_out=False)

@@ -1,4 +1,4 @@
-"""Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`."""
+"""Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`, `kto`."""
 
 from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
@@ -11,6 +11,7 @@ from agentloop.harvest.redaction import Redactor, kinds
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import Draft
 from agentloop.harvest.selection import Condition, named, where
+from agentloop.harvest.unpaired import kto
 
 __all__ = [
     "BAND",
@@ -34,6 +35,7 @@ __all__ = [
     "found",
     "gather",
     "kinds",
+    "kto",
     "mend",
     "named",
     "parted",

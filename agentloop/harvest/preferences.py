@@ -83,9 +83,9 @@ def dpo(
         whole = [b for b in agreed if b.call.incomplete is None and b.call.error is None]
         for branch in fork:
             if not branch.judged.trace.consent:
-                yield _refused(Refusal.NO_CONSENT, [branch])
+                yield refused(Refusal.NO_CONSENT, [branch])
             elif branch.call.incomplete is not None:
-                yield _refused(Refusal.INCOMPLETE, [branch], branch.call.incomplete)
+                yield refused(Refusal.INCOMPLETE, [branch], branch.call.incomplete)
         made: list[DPOExample | Refused] = [*_corrections(whole, terms)]
         answers = list(answers_of(whole))
         if len(answers) > 1:
@@ -150,11 +150,11 @@ def _pairs(
         if quiet:
             return
         if any(a.undecided for a in answers):
-            yield _refused(Refusal.UNDECIDED, everyone)
+            yield refused(Refusal.UNDECIDED, everyone)
         elif any(a.settled is None for a in answers):
-            yield _refused(Refusal.NOT_JUDGED, everyone)
+            yield refused(Refusal.NOT_JUDGED, everyone)
         else:
-            yield _refused(Refusal.NO_CONTRAST, everyone)
+            yield refused(Refusal.NO_CONTRAST, everyone)
         return
     made = 0
     spread = _spread if terms.length_ratio is None else _closest
@@ -162,14 +162,14 @@ def _pairs(
         branches = [*better.branches, *worse.branches]
         refusal = _incomparable(better, worse)
         if refusal is not None:
-            yield _refused(refusal, branches)
+            yield refused(refusal, branches)
         elif unfit := _unfit(better.branches[0], better.message, worse.message, terms):
-            yield _refused(unfit.code, branches, unfit.said)
+            yield refused(unfit.code, branches, unfit.said)
         elif made < terms.pairs:
             made += 1
             yield _pair(better, worse)
         else:
-            yield _refused(Refusal.TOO_MANY, branches)
+            yield refused(Refusal.TOO_MANY, branches)
 
 
 def _spread(
@@ -247,8 +247,8 @@ def _pair(better: Answer, worse: Answer) -> DPOExample:
         rejected=worse.message,
         margin=(better.score or 0.0) - (worse.score or 0.0),
         source=_source(better.branches[0].judged.trace, worse.branches[0].judged.trace),
-        producers=_producers(better.branches),
-        against=_producers(worse.branches),
+        producers=producers_of(better.branches),
+        against=producers_of(worse.branches),
     )
 
 
@@ -262,7 +262,8 @@ def _source(one: Trace, other: Trace) -> str:
     )
 
 
-def _producers(branches: Sequence[Branch]) -> list[str]:
+def producers_of(branches: Sequence[Branch]) -> list[str]:
+    """The models that wrote an answer, each once."""
     return sorted({model for branch in branches if (model := producer(branch.call))})
 
 
@@ -275,7 +276,7 @@ def _corrections(branches: Sequence[Branch], terms: Terms) -> Iterator[DPOExampl
         if identity(opinion.correction) == identity(said):
             continue
         if unfit := _unfit(branch, opinion.correction, said, terms):
-            yield _refused(unfit.code, [branch], unfit.said)
+            yield refused(unfit.code, [branch], unfit.said)
             continue
         example = _example(
             [branch],
@@ -284,7 +285,7 @@ def _corrections(branches: Sequence[Branch], terms: Terms) -> Iterator[DPOExampl
             margin=1.0,
             source="correction",
             producers=[f"{PERSON}{opinion.author}"],
-            against=_producers([branch]),
+            against=producers_of([branch]),
         )
         yield example.model_copy(update={"opinions": (opinion.id,)})
 
@@ -367,6 +368,7 @@ def identity(message: Message) -> str:
     return digest(canonical(renamed.to_dict()))
 
 
-def _refused(code: Refusal, branches: Sequence[Branch], detail: str | None = None) -> Refused:
+def refused(code: Refusal, branches: Sequence[Branch], detail: str | None = None) -> Refused:
+    """That what these branches answered gives no row."""
     traces = tuple(dict.fromkeys(b.judged.trace.id for b in branches))
     return Refused(code=code, traces=traces, call=branches[0].call.id, detail=detail)

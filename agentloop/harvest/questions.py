@@ -1,4 +1,4 @@
-"""The three questions of the conversation tree, as a recipe asks them."""
+"""The questions of the conversation tree, as a recipe asks them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -9,6 +9,7 @@ from agentloop.harvest.preferences import Branch, dpo, parted
 from agentloop.harvest.producers import admitted
 from agentloop.harvest.rewards import rft
 from agentloop.harvest.selection import Condition
+from agentloop.harvest.unpaired import kto
 
 
 def found(
@@ -25,7 +26,7 @@ def found(
 
     Args:
         judged: settled traces, for SFT; for DPO those of whole tasks, which tell what is no pair.
-        contexts: with all that was answered to each, for DPO (where `where` has chosen the
+        contexts: with all that was answered to each, for DPO and KTO (where `where` has chosen the
             answers) and for RFT.
         where: the condition of the recipe, compiled.
     """
@@ -43,7 +44,7 @@ def _found(
     contexts: Iterable[Sequence[Branch]],
     where: Condition | None,
 ) -> Iterator[Example | Refused]:
-    good, bad = recipe.good, recipe.bad
+    good, bad, rules = recipe.good, recipe.bad, recipe.rules
     match recipe.method:
         case Method.SFT:
             turns = recipe.turns
@@ -51,8 +52,17 @@ def _found(
                 judged, agents=recipe.agents, good=good, bad=bad, turns=turns, where=where
             )
         case Method.DPO:
-            pairs = dpo(contexts, good=good, bad=bad)
+            pairs = dpo(
+                contexts,
+                good=good,
+                bad=bad,
+                pairs=recipe.pairs,
+                length_ratio=recipe.length_ratio,
+                tool_pairs=recipe.tool_pairs and (rules is None or rules.dpo_tool_calls),
+            )
             yield from chain(pairs, parted(judged, good=good, bad=bad))
+        case Method.KTO:
+            yield from kto(contexts, good=good, bad=bad)
         case Method.RFT:
             yield from rft(
                 contexts, outcome=recipe.outcome, good=good, band=recipe.band, where=where

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from agentloop.base.records import (
     DPOExample,
     Example,
     Json,
+    KTOExample,
     Message,
     Method,
     Recipe,
@@ -18,6 +20,7 @@ from agentloop.base.records import (
     faults,
 )
 from agentloop.base.records.message import canonical, digest, renumber
+from agentloop.base.records.rules import unruly
 from agentloop.harvest.redaction import Redactor
 from agentloop.harvest.rewards import REFERENCE
 from agentloop.harvest.splits import split
@@ -80,7 +83,10 @@ def draft(example: Example, recipe: Recipe, redactor: Redactor | None) -> Draft 
     if redactor is not None:
         (example,), (note,) = redactor.all([example])
     body, said = _body(example)
-    if wrong := faults(body, recipe.method):
+    wrong = faults(body, recipe.method)
+    if not wrong and (rules := recipe.rules) is not None:
+        wrong = list(unruly(body, recipe.method, rules))
+    if wrong:
         call = example.calls[-1] if example.calls else None
         return Refused(
             code=Refusal.BAD_ROW, traces=example.traces, call=call, detail=wrong[0].message
@@ -88,6 +94,8 @@ def draft(example: Example, recipe: Recipe, redactor: Redactor | None) -> Draft 
     optional = None
     if recipe.method is not Method.RFT:
         parallel = example.parallel_tool_calls
+        if recipe.method is Method.KTO or (recipe.rules and not recipe.rules.parallel_tool_calls):
+            parallel = None
         optional = {"tools": bool(example.tools), "parallel_tool_calls": parallel}
     head, tail = _cut(body)
     return Draft(
@@ -108,6 +116,7 @@ def draft(example: Example, recipe: Recipe, redactor: Redactor | None) -> Draft 
 
 def _body(example: Example) -> tuple[Json, Json]:
     """What the row says of itself, and what is known beside it."""
+    body: Json
     offered: Json = {"tools": list(example.tools)} if example.tools else {}
     match example:
         case SFTExample():
@@ -119,6 +128,14 @@ def _body(example: Example) -> tuple[Json, Json]:
                 "non_preferred_output": [_plain(example.rejected)],
             }
             return body, {"margin": example.margin, "source": example.source}
+        case KTOExample():
+            body = {
+                "prompt": [_trl(m) for m in example.context],
+                "completion": [_trl(example.answer)],
+                "label": example.label,
+                **offered,
+            }
+            return body, {}
         case RFTExample():
             messages = [_plain(m) for m in example.context]
             for message in messages:
@@ -157,6 +174,16 @@ def _plain(message: Message) -> Json:
     return body
 
 
+def _trl(message: Message) -> Json:
+    """The message as TRL's trainers take it: arguments as the object that a chat template writes
+    out. What is no JSON stays as it is, for `faults` to find."""
+    body = _plain(message)
+    for call in body.get("tool_calls") or ():
+        with suppress(ValueError, RecursionError):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return body
+
+
 def _with_weights(example: SFTExample) -> list[Json]:
     """The messages; a masked one says so. Where all is learned, nothing is added."""
     weights = iter(example.weights)
@@ -178,6 +205,8 @@ def _identity(example: Example) -> str:
         case DPOExample():
             said = (*example.context, example.preferred)
             beside = renumber((*example.context, example.rejected)).messages[-1].to_dict()
+        case KTOExample():
+            said, beside = (*example.context, example.answer), example.label
         case RFTExample():
             said, beside = example.context, example.fields
         case _:

@@ -9,6 +9,7 @@ from agentloop.jobs.provider import Provider
 
 KNOBS = {
     Method.SFT: ("n_epochs", "batch_size", "learning_rate_multiplier"),
+    Method.KTO: (),
     Method.DPO: ("n_epochs", "batch_size", "learning_rate_multiplier", "beta"),
     Method.RFT: (
         *("n_epochs", "batch_size", "learning_rate_multiplier", "compute_multiplier"),
@@ -77,6 +78,8 @@ def _refusals(
     can = at.capability
     if dataset.method not in can.methods:
         known = ", ".join(method.value for method in can.methods)
+        if dataset.method is Method.KTO:
+            known += "; train on its train.jsonl with TRL's KTOTrainer"
         yield f"{at.name} does not offer {dataset.method.value}; it offers {known}"
     if len(dataset.rows) < can.fewest_rows:
         yield (

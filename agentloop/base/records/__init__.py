@@ -5,6 +5,7 @@ from agentloop.base.records.dataset import Dataset, Funnel, jsonl, manifest
 from agentloop.base.records.example import (
     DPOExample,
     Example,
+    KTOExample,
     Refusal,
     Refused,
     RFTExample,
@@ -40,6 +41,7 @@ __all__ = [
     "Job",
     "Json",
     "Judged",
+    "KTOExample",
     "Message",
     "Method",
     "Opinion",

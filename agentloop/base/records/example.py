@@ -55,6 +55,14 @@ class DPOExample(Example):
     """Models that wrote the rejected answer."""
 
 
+class KTOExample(Example):
+    """An answer that was judged, and no other answer to compare it with."""
+
+    answer: Message
+    label: bool
+    """Whether it was good."""
+
+
 class RFTExample(Example):
     """A context that ends with the user, and what a grader needs to judge an answer to it."""
 
@@ -88,6 +96,8 @@ class Refusal(StrEnum):
     NO_CONTRAST = "no_contrast"
     TOOL_PAIR = "tool_pair"
     LENGTH_DIFFERS = "length_differs"
+    PAIRED = "paired"
+    NEITHER = "neither"
     UNDECIDED = "undecided"
     DIFFERENT_JUDGES = "different_judges"
     NO_OUTCOME = "no_outcome"
@@ -131,6 +141,9 @@ SENTENCES: dict[Refusal, str] = {
     "sft, or take a provider that compares tool calls.",
     Refusal.LENGTH_DIFFERS: "One answer is much longer than the other, so length would be learned; "
     "raise --length-ratio.",
+    Refusal.PAIRED: "It is an answer of a pair, which teaches more; harvest it as dpo.",
+    Refusal.NEITHER: "Its score is neither good nor bad; ask one more person, or move --good and "
+    "--bad.",
     Refusal.UNDECIDED: "The verdicts on this answer contradict each other; ask one more person.",
     Refusal.DIFFERENT_JUDGES: "One answer was judged by a person, the other only by a rule or a "
     "model; have both judged alike.",

@@ -3,22 +3,26 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from agentloop.base.errors import ConfigError, RecordError
 from agentloop.base.records.example import Turns
 from agentloop.base.records.record import Json, Record, Score
 from agentloop.base.records.row import Method
+from agentloop.base.records.rules import SERVICES, RowRules
 
-WRITTEN = (Method.SFT, Method.DPO)
+WRITTEN = (Method.SFT, Method.DPO, Method.KTO)
 """The methods whose rows teach what somebody wrote."""
 
 ONLY = {
-    "bad": (Method.SFT, Method.DPO),
+    "bad": WRITTEN,
     "turns": (Method.SFT,),
     "producers": WRITTEN,
     "learner": WRITTEN,
     "allow_producers": WRITTEN,
+    "pairs": (Method.DPO,),
+    "length_ratio": (Method.DPO,),
+    "tool_pairs": (Method.DPO,),
     "outcome": (Method.RFT,),
     "band": (Method.RFT,),
 }
@@ -42,6 +46,13 @@ class Recipe(Record):
     """The highest score that is a bad example, in [0, 1]."""
     turns: Turns = Turns.ALL
     """What of a path is learned: `all` its good turns, its `last` turn, or the `final` answer."""
+    pairs: int = Field(default=2, ge=1)
+    """At most so many pairs of one context, so that one that was much tried does not outweigh many
+    others; corrections are beside them."""
+    length_ratio: float | None = Field(default=None, ge=1, allow_inf_nan=False)
+    """How many times as long as the other one answer of a pair may be, in characters; None: any."""
+    tool_pairs: bool = True
+    """Whether calls of tools are compared."""
     outcome: str | None = None
     """The outcome that says how a run ended; None: the one that carries a reference."""
     band: tuple[Score, Score] = (0.2, 0.8)
@@ -56,6 +67,8 @@ class Recipe(Record):
     """Producers that it may learn from all the same, as for `producers`."""
     valid_share: Score = 0.1
     """Of the users (sessions, tasks) whose rows validate, in [0, 1]."""
+    provider: str | None = None
+    """The service that the rows are for; what it does not take is refused. One of `SERVICES`."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many rows."""
     redact: bool | Json = True
@@ -84,11 +97,26 @@ class Recipe(Record):
             made = cls.of(fields)
         except RecordError as error:
             raise ConfigError(f"harvest {method}: {error}") from error
-        if method is Method.DPO and made.bad >= made.good:
+        if method in (Method.DPO, Method.KTO) and made.bad >= made.good:
             raise ConfigError(
                 f"bad ({made.bad}) must lie below good ({made.good}), or no answer is better"
             )
+        if made.rules is not None and method not in made.rules.methods:
+            known = ", ".join(made.rules.methods)
+            raise ConfigError(f"{made.provider} does not offer {method}; it offers {known}")
         return made
+
+    @field_validator("provider")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in SERVICES:
+            raise ValueError(f"whose rules for rows are known: {', '.join(SERVICES)}; not {name!r}")
+        return name
+
+    @property
+    def rules(self) -> RowRules | None:
+        """What the service that the rows are for wants of them; None: it is not said for whom."""
+        return SERVICES[self.provider] if self.provider else None
 
     @property
     def knobs(self) -> Json:

@@ -312,6 +312,14 @@ class Store:
         """Contexts that end with the user, and all that one of `agents` made of them."""
         return self.answers(self.asked(agents=agents), agents=agents)
 
+    def answered(self, *, agents: Sequence[str]) -> Iterator[Fork]:
+        """Contexts, and all that one of `agents` made of each."""
+        return self.answers(self.all_contexts(agents=agents), agents=agents)
+
+    def all_contexts(self, *, agents: Sequence[str]) -> list[str]:
+        """The contexts of `answered`, in its order."""
+        return self._contexts(t.call.c.context.isnot(None), agents)
+
     def forked(self, *, agents: Sequence[str]) -> list[str]:
         """The contexts of `forks`, in its order."""
         corrected = exists().where(t.opinion.c.call_id == t.call.c.id, t.opinion.c.node.isnot(None))

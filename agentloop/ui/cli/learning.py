@@ -9,7 +9,7 @@ import typer
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Json, Method, Refusal, Turns
+from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
@@ -67,6 +67,20 @@ def harvest(
             show_default=Turns.ALL.value,
         ),
     ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="For dpo: at most so many pairs a context.", show_default="2"),
+    ] = None,
+    length_ratio: Annotated[
+        float | None,
+        typer.Option(min=1, help="For dpo: how many times as long as the other an answer may be."),
+    ] = None,
+    tool_pairs: Annotated[
+        bool | None,
+        typer.Option(
+            "--tool-pairs/--no-tool-pairs", help="For dpo: whether to compare tool calls."
+        ),
+    ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
@@ -85,6 +99,10 @@ def harvest(
     allow_producer: Annotated[
         list[str] | None,
         typer.Option(help="A producer whose terms you have checked; it may be learned from."),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help=f"Who is to train: refuse what it takes not ({', '.join(SERVICES)})."),
     ] = None,
     valid: Annotated[
         float | None,
@@ -129,6 +147,10 @@ def harvest(
             "good": good,
             "bad": bad,
             "turns": turns,
+            "pairs": pairs,
+            "length_ratio": length_ratio,
+            "tool_pairs": tool_pairs,
+            "provider": provider,
             "producers": producer or None,
             "learner": learner,
             "allow_producers": allow_producer or None,
