@@ -127,7 +127,10 @@ def _body(example: Example) -> tuple[Json, Json]:
                 "preferred_output": [_plain(example.preferred)],
                 "non_preferred_output": [_plain(example.rejected)],
             }
-            return body, {"margin": example.margin, "source": example.source}
+            note: Json = {"margin": example.margin, "source": example.source}
+            if others := sorted(set(example.against) - set(example.producers)):
+                note["rejected_producers"] = others
+            return body, note
         case KTOExample():
             body = {
                 "prompt": [_trl(m) for m in example.context],

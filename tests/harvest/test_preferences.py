@@ -1,6 +1,6 @@
 """DPO: two answers to the same context, judged alike, and nothing that only looks like it."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentloop.base.records import DPOExample, Refusal
@@ -235,6 +235,7 @@ answers = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(answers, st.integers(1, 4), st.one_of(st.none(), st.floats(1, 5)))
 def test_however_many_answers_there_are_pairs_keep_their_bounds(made, most, ratio):
     fork = [answered(f"{n}" + "x" * length, s, id=f"a{n}") for n, (s, length) in enumerate(made)]

@@ -103,6 +103,7 @@ class Refusal(StrEnum):
     NO_OUTCOME = "no_outcome"
     NO_REFERENCE = "no_reference"
     REFERENCES_DIFFER = "references_differ"
+    RESERVED_NAME = "reserved_name"
     TOO_EASY = "too_easy"
     TOO_HARD = "too_hard"
     TOO_MANY = "too_many"
@@ -150,6 +151,8 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.NO_OUTCOME: "No outcome says how a run from this context ended; record one.",
     Refusal.NO_REFERENCE: "No outcome carries a reference to grade against; record one with it.",
     Refusal.REFERENCES_DIFFER: "Runs from this one context want different things; one is wrong.",
+    Refusal.RESERVED_NAME: "An outcome has the name of a key that means something else in a row; "
+    "record it under another name.",
     Refusal.TOO_EASY: "The model passes too often to learn from it; widen --band.",
     Refusal.TOO_HARD: "The model passes too seldom to find the way; try SFT, or widen --band.",
     Refusal.TOO_MANY: "More than enough rows; raise --limit.",
