@@ -78,6 +78,8 @@ RECIPES = {
     "dpo": {"where": "user != 'u1'"},
     "rft": {"band": (0.3, 0.6)},
     "sft few": {"limit": 7},
+    "sft last": {"turns": "last", "learner": "tiny"},
+    "kto": {"where": "user != 'u1'", "bad": 0.4},
 }
 
 
