@@ -22,7 +22,7 @@ from agentloop.base.records import (
 )
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
-from agentloop.base.store import Fork, Live, Serving, Store, Writer, recover
+from agentloop.base.store import Fork, Live, Serving, Spans, Store, Writer, recover
 from agentloop.harvest import SIDES, Branch, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
@@ -201,9 +201,12 @@ class Rooms:
         *,
         held_out: bool,
         versions: Collection[str | None] | None = None,
+        spans: Spans = False,
     ) -> Iterator[Judged]:
         self.flush()
-        found = self.store.all_judged(agents=agents, held_out=held_out, versions=versions)
+        found = self.store.all_judged(
+            agents=agents, held_out=held_out, versions=versions, spans=spans
+        )
         return feedback.settle(found)
 
     def _branches(
@@ -274,7 +277,8 @@ class Rooms:
             contexts = self._branches(self.store.answered(agents=agents), chosen)
         elif recipe.method is Method.RFT:
             contexts = self._branches(self.store.contexts(agents=agents))
-        judged = self._judged(agents, held_out=False)
+        spans = harvest.spans_for(recipe.method)
+        judged = self._judged(agents, held_out=False, spans=spans)
         return harvest.found(recipe, judged=judged, contexts=contexts, where=chosen)
 
     def _move(self, move: AliasMove) -> AliasMove:

@@ -6,7 +6,7 @@ from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.files import files_of, write
 from agentloop.harvest.pipeline import SIDES, Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
-from agentloop.harvest.questions import found
+from agentloop.harvest.questions import found, spans_for
 from agentloop.harvest.redaction import Redactor, kinds
 from agentloop.harvest.rewards import BAND, rft
 from agentloop.harvest.rows import Draft
@@ -41,6 +41,7 @@ __all__ = [
     "parted",
     "rft",
     "sft",
+    "spans_for",
     "where",
     "write",
 ]

@@ -178,18 +178,20 @@ def _example(
     producers = {model for c in wrote if (model := producer(c))}
     if correction is not None:
         producers.add(f"{PERSON}{correction.author}")
-    return SFTExample(
-        context=call.context,
-        output=output,
-        weights=weights,
-        tools=call.tools,
-        parallel_tool_calls=call.settings.get("parallel_tool_calls"),
-        unit=one.trace.unit,
-        traces=(one.trace.id,),
-        calls=(*(c.id for c in walk.carried), call.id),
-        opinions=tuple(opinions),
-        producers=tuple(sorted(producers)),
-    )
+    together = call.settings.get("parallel_tool_calls")
+    said = {
+        "context": call.context,
+        "output": output,
+        "weights": weights,
+        "tools": call.tools,
+        "parallel_tool_calls": together if isinstance(together, bool) else None,
+        "unit": one.trace.unit,
+        "traces": (one.trace.id,),
+        "calls": (*(c.id for c in walk.carried), call.id),
+        "opinions": tuple(opinions),
+        "producers": tuple(sorted(producers)),
+    }
+    return SFTExample.trusted(said)
 
 
 def producer(call: Call) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Literal
 
 from agentloop.base.records import Example, Judged, Method, Recipe, Refused
 from agentloop.harvest.demonstrations import sft
@@ -10,6 +11,12 @@ from agentloop.harvest.producers import admitted
 from agentloop.harvest.rewards import rft
 from agentloop.harvest.selection import Condition
 from agentloop.harvest.unpaired import kto
+
+
+def spans_for(method: Method) -> Literal["failed", False]:
+    """Which steps of a trace a method asks for beside its calls: SFT those that failed, which tell
+    of tools whose failure the model was told of in somebody's own words."""
+    return "failed" if method is Method.SFT else False
 
 
 def found(

@@ -48,7 +48,13 @@ class StoreParts:
             judged = store.all_judged(agents=agents, held_out=False, tasks=part.of)
         else:
             after, upto = part.of
-            judged = store.all_judged(agents=agents, held_out=False, after=after, upto=upto)
+            judged = store.all_judged(
+                agents=agents,
+                held_out=False,
+                after=after,
+                upto=upto,
+                spans=harvest.spans_for(recipe.method),
+            )
         return harvest.found(recipe, judged=feedback.settle(judged), where=where)
 
     def _drafts(self, recipe: Recipe, batch: Batch) -> dict[str, list[Any]]:

@@ -4,7 +4,6 @@ What a tool returned is in the message that told the model so. Where that is sto
 which message it is.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,8 +12,8 @@ from sqlalchemy import Connection, select
 
 from agentloop.base.records import Span
 from agentloop.base.records.message import verbatim
+from agentloop.base.records.record import of_json
 from agentloop.base.store import tables as t
-from agentloop.base.store.tree import parsed
 
 IN_A_PART = 64
 """So many spans are stored together."""
@@ -24,6 +23,9 @@ LONG = 100
 
 SAID = "said"
 """Under this name a span keeps, of its data, what is the content of a message, by its hash."""
+
+ERROR = '"error":'
+"""What stands in the JSON of spans where one tells of an error; in a text it would be escaped."""
 
 Fields = dict[str, Any]
 """A span without the trace that it is of, as JSON has it."""
@@ -71,7 +73,7 @@ def merged(
         return []
     there: dict[str, dict[int, list[Fields]]] = defaultdict(dict)
     for row in _rows(connection, spans):
-        there[row.trace_id][row.part] = json.loads(row.body)
+        there[row.trace_id][row.part] = of_json(row.body)
     rows = []
     for trace_id, new in sorted(spans.items()):
         parts, said = there[trace_id], texts.get(trace_id, {})
@@ -84,11 +86,20 @@ def merged(
     return rows
 
 
-def read(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Span, ...]]:
-    """The spans of these traces, in the order they began."""
+def read(
+    connection: Connection, ids: Sequence[str], *, failed: bool = False
+) -> dict[str, tuple[Span, ...]]:
+    """The spans of these traces, in the order they began.
+
+    Args:
+        failed: those alone that tell of an error. Of the others hardly anything is read.
+    """
     found: dict[str, list[Fields]] = defaultdict(list)
     for row in _rows(connection, ids):
-        found[row.trace_id] += json.loads(row.body)
+        if not failed:
+            found[row.trace_id] += of_json(row.body)
+        elif ERROR in row.body:
+            found[row.trace_id] += (span for span in of_json(row.body) if "error" in span)
     hashes = {
         hash for spans in found.values() for span in spans for hash in span.get(SAID, {}).values()
     }
@@ -147,7 +158,7 @@ def _shorten(spans: Iterable[Fields], texts: Texts) -> bool:
 def _whole(span: Fields, bodies: Mapping[str, str]) -> Fields:
     said = span.pop(SAID, {})
     if said:
-        span["data"] |= {name: parsed(bodies[hash]).content for name, hash in said.items()}
+        span["data"] |= {name: of_json(bodies[hash])["content"] for name, hash in said.items()}
     return span
 
 
