@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from agentloop.base.errors import ConfigError, RecordError
-from agentloop.base.records import DPOExample, Example, Json, Message, RFTExample, SFTExample
+from agentloop.base.records import (
+    DPOExample,
+    Example,
+    Json,
+    KTOExample,
+    Message,
+    RFTExample,
+    SFTExample,
+)
 from agentloop.base.records.message import canonical
 from agentloop.base.records.record import complaint
 from agentloop.harvest.checks.reading import lines
@@ -139,6 +147,8 @@ def _of_example(example: Example) -> Reference:
         case DPOExample():
             both = (example.preferred, example.rejected)
             return _reference("", example.context, map(_said, both))
+        case KTOExample():
+            return _reference("", example.context, [_said(example.answer)])
         case RFTExample():
             return _reference("", example.context, [canonical(example.fields).decode()])
     raise TypeError(f"no prompt is known of a {type(example).__name__}")

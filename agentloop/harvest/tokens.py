@@ -181,6 +181,8 @@ def _conversations(body: Json) -> Iterator[list[Json]]:
     if "input" in body:
         for key in ("preferred_output", "non_preferred_output"):
             yield [*body["input"]["messages"], *body[key]]
+    elif "prompt" in body:
+        yield [*body["prompt"], *body["completion"]]
     else:
         yield body["messages"]
 

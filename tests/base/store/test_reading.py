@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agentloop.base.errors import RecordError
-from agentloop.base.records import Judged, Message, Trace, Usage
+from agentloop.base.records import Judged, Message, Settled, Source, Trace, Usage
 from agentloop.base.records.record import of_json, to_json
 from agentloop.base.store import Store
 from agentloop.base.store import store as module
@@ -120,7 +120,7 @@ def test_no_two_records_share_what_can_be_changed():
     one.tags["x"] = 1
     assert (other.tags, Trace(**fields).tags) == ({}, {})
     judged = Judged.trusted({"trace": one})
-    judged.calls["c"] = None
+    judged.calls["c"] = Settled(score=1.0, source=Source.RULE)
     assert Judged.trusted({"trace": one}).calls == {} == Judged(trace=one).calls
 
 
