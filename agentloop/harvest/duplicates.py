@@ -125,7 +125,7 @@ def texts(example: Example) -> tuple[str, ...]:
             return f"{context}\n{better}\n{worse}", better, worse
         case KTOExample():
             answer = _said([example.answer])
-            return f"{context}\n{answer}", answer
+            return f"{context}\n{answer}", answer, "good" if example.label else "bad"
         case RFTExample():
             return context, canonical(example.fields).decode()
     raise TypeError(f"no text is known of a {type(example).__name__}")
