@@ -27,7 +27,7 @@ TRAINS = [u for u in map(str, range(100)) if split(u, share=0.3) == "train"]
 VALIDATES = [u for u in map(str, range(100)) if split(u, share=0.3) == "valid"]
 
 
-REFUND = {**TOOL, "function": {**TOOL["function"], "name": "refund"}}
+REFUND = {"type": "function", "function": {"name": "refund", "parameters": {"type": "object"}}}
 
 
 def talk(n, text=None, *, answer=None, tool=None, **fields):
