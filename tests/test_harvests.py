@@ -246,3 +246,9 @@ def test_outcomes_are_fields_of_the_items_to_grade(loop, run):
         loop.store.put(an_outcome(f"t{n}", "intent", "cancellation"))
     (row,) = run("rft", "--outcome", "resolved", "--valid", "0")
     assert (row["reference_answer"], row["intent"]) == ("cancel", "cancellation")
+
+
+def test_what_a_tool_says_of_an_error_masks_on_request(loop, run):
+    told(loop, *TALK[:3], returns("Error: there is no order 1"), says("There is none."))
+    assert [weights(row) for row in run("sft", "--valid", "0")] == [[1, 1]]
+    assert [weights(row) for row in run("sft", "--mask-errors", "--valid", "0")] == [[0, 1]]

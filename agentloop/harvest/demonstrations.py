@@ -25,6 +25,7 @@ def sft(
     good: float = 0.8,
     bad: float = 0.2,
     turns: Turns = Turns.ALL,
+    mask_errors: bool = False,
     where: Condition | None = None,
 ) -> Iterator[SFTExample | Refused]:
     """The paths worth imitating, from the root to the last thing an agent said on each.
@@ -42,12 +43,15 @@ def sft(
         bad: the highest score at which a single turn is masked.
         turns: what of a path is learned: all good turns; the last alone; or the answer that the
             run ended with alone, where it calls no tool.
+        mask_errors: whether calls are masked as failed too whose tool said so in its own words
+            (`Error: …`, `{"error": …}`), and not only those that the runtime marks.
 
     Yields:
         Examples, and a `Refused` for each path that gave none, in the order of the traces.
     """
     for one in judged:
-        yield from _of_trace(_Asked(one, frozenset(agents), good, bad, turns), where)
+        asked = _Asked(one, frozenset(agents), good, bad, turns, mask_errors)
+        yield from _of_trace(asked, where)
 
 
 class _Asked(NamedTuple):
@@ -58,10 +62,14 @@ class _Asked(NamedTuple):
     good: float
     bad: float
     turns: Turns
+    words: bool
 
     @property
     def mine(self) -> list[Call]:
         return [call for call in self.judged.trace.calls if call.agent in self.agents]
+
+    def walk(self, call: Call, failed: Failing) -> Walk:
+        return Walk(self.judged, call, failed, words=self.words)
 
     def refused(self, code: Refusal, call: Call | None = None, said: str | None = None) -> Refused:
         traces = (self.judged.trace.id,)
@@ -84,7 +92,7 @@ def _of_trace(asked: _Asked, where: Condition | None) -> Iterator[SFTExample | R
     failed = failing(one.trace)
     for call in mine:
         if call.id in corrected:
-            yield _corrected(asked, Walk(one, call, failed), corrected)
+            yield _corrected(asked, asked.walk(call, failed), corrected)
         elif call.id in leaves:
             yield _path(asked, call, failed, corrected)
     if not mine:
@@ -127,7 +135,7 @@ def _path(asked: _Asked, call: Call, failed: Failing, corrected: set[str]) -> SF
         return asked.refused(Refusal.NO_ANSWER, call)
     if said := _not_final(asked, call, call.output):
         return asked.refused(Refusal.NOT_FINAL, call, said)
-    walk = Walk(one, call, failed)
+    walk = asked.walk(call, failed)
     flaw = walk.flaw_of_output
     weights = _weights(asked, walk, corrected)
     if flaw is None:
@@ -136,7 +144,7 @@ def _path(asked: _Asked, call: Call, failed: Failing, corrected: set[str]) -> SF
     if 1 in weights:
         last = walk.said[walk.assistants[len(weights) - 1 - weights[::-1].index(1)]]
         if last.output is not None and last.incomplete is None:
-            shorter = Walk(one, last, failed)
+            shorter = asked.walk(last, failed)
             return _example(asked, shorter, last.output, _weights(asked, shorter, corrected))
     return asked.refused(Refusal.NOTHING_TO_LEARN, call, flaw)
 

@@ -54,9 +54,14 @@ def _found(
     good, bad, rules = recipe.good, recipe.bad, recipe.rules
     match recipe.method:
         case Method.SFT:
-            turns = recipe.turns
             yield from sft(
-                judged, agents=recipe.agents, good=good, bad=bad, turns=turns, where=where
+                judged,
+                agents=recipe.agents,
+                good=good,
+                bad=bad,
+                turns=recipe.turns,
+                mask_errors=recipe.mask_errors,
+                where=where,
             )
         case Method.DPO:
             pairs = dpo(

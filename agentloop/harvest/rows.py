@@ -62,8 +62,8 @@ class Draft(NamedTuple):
         """The optional keys that this row cannot do without."""
         if not self.optional or not self.optional["tools"]:
             return frozenset()
-        one_by_one = self.optional["parallel_tool_calls"] is False
-        return frozenset({"tools", "parallel_tool_calls"} if one_by_one else {"tools"})
+        said = self.optional["parallel_tool_calls"] is not None
+        return frozenset({"tools", "parallel_tool_calls"} if said else {"tools"})
 
     def line(self, keys: frozenset[str]) -> str:
         """The line as it stands in a file whose rows have these optional keys."""

@@ -14,18 +14,25 @@ SAID_BY_THE_SDK = re.compile(
 """How what the Agents SDK tells a model of a tool that failed begins, where the user has no words
 of their own for it."""
 
-MARKS = ("error", "is_error", "isError")
-"""Names under which a tool's JSON tells that the call failed."""
+MARKS = ("is_error", "isError")
+"""Names under which a message, or the JSON of a tool, tells that the call failed."""
 
 Failing = frozenset[tuple[str, str, str | None]]
 """Name, arguments and answer of tool calls whose step says that they failed."""
 
 
 class Walk:
-    """A path of a trace: the context of a call, what the call said, and who said what on it."""
+    """A path of a trace: the context of a call, what the call said, and who said what on it.
 
-    def __init__(self, judged: Judged, call: Call, failing: Failing) -> None:
-        self._judged, self.call, self._failing = judged, call, failing
+    Args:
+        failing: the tool calls that failed by what the steps of the trace say.
+        words: as for `says_failed`.
+    """
+
+    def __init__(
+        self, judged: Judged, call: Call, failing: Failing, *, words: bool = False
+    ) -> None:
+        self._judged, self.call, self._failing, self._words = judged, call, failing, words
 
     @cached_property
     def carried(self) -> tuple[Call, ...]:
@@ -92,7 +99,7 @@ class Walk:
         return None
 
     def _failed(self, asked: ToolCall, answer: Message | None) -> bool:
-        if answer is not None and says_failed(answer):
+        if answer is not None and says_failed(answer, words=self._words):
             return True
         if not self._failing:
             return False
@@ -130,34 +137,37 @@ def unknown(said: Message, at_hand: frozenset[str] | None) -> str | None:
     return next((name for name in called if name not in at_hand), None)
 
 
-def says_failed(answer: Message) -> bool:
+def says_failed(answer: Message, *, words: bool = False) -> bool:
     """Whether a tool's answer says that the call failed.
 
-    It does when the message is marked (`is_error`, `isError`, `"status": "error"`), is JSON with
-    an `error` or such a mark, begins with `Error:`, or with what the Agents SDK writes.
+    It does where it is marked (`is_error`, `isError`, or `"status": "error"` on the message), or
+    begins with what the Agents SDK writes.
 
-    >>> says_failed(Message(role="tool", content='{"error": "there is no order 7"}'))
-    True
-    >>> says_failed(Message(role="tool", content='{"error": null, "order": 7}'))
-    False
+    Args:
+        words: also where a tool says so in its own words: text that begins with `Error:`, or JSON
+            with an `error`. Many tools report what is no failure that way: that there is no such
+            order is what a customer is to be told.
+
+    >>> told = Message(role="tool", content='{"error": "there is no order 7"}')
+    >>> says_failed(told), says_failed(told, words=True)
+    (False, True)
     """
     marks = answer.model_extra or {}
     if marks.get("status") == "error" or any(marks.get(name) is True for name in MARKS):
         return True
     text = answer.text.lstrip()
-    if text.startswith("{") and any(f'"{name}"' in text for name in MARKS):
-        return _tells_error(text)
-    return text.startswith("Error:") or SAID_BY_THE_SDK.match(text) is not None
-
-
-def _tells_error(text: str) -> bool:
+    if SAID_BY_THE_SDK.match(text) or (words and text.startswith("Error:")):
+        return True
+    if not text.startswith("{") or not any(f'"{name}"' in text for name in (*MARKS, "error")):
+        return False
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
         return False
+    if any(told.get(name) is True for name in MARKS):
+        return True
     error = told.get("error")  # a number may be a rate, or a count
-    said = isinstance(error, str | dict | list) and bool(error)
-    return said or any(told.get(name) is True for name in MARKS)
+    return words and (error is True or (isinstance(error, str | dict | list) and bool(error)))
 
 
 def _answers(after: tuple[Message, ...]) -> Iterator[tuple[str, Message]]:

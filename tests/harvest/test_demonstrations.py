@@ -177,10 +177,12 @@ FAILURES = [
     "An error occurred while running the tool. Please try again. Error: no such order",
     "Tool 'find' timed out after 0.05 seconds.",
     "Tool 'find' not found.",
+    '{"isError": true, "content": []}',
+]
+IN_OTHER_WORDS = [
     "Error: there is no order 7",
     '{"error": "there is no order 7"}',
     '{"error": {"code": 404}}',
-    '{"isError": true, "content": []}',
     '{"error": true}',
 ]
 FINE = [
@@ -202,10 +204,17 @@ def test_a_turn_whose_tool_call_failed_is_masked_and_the_rest_is_learned(told):
     assert masked(trace) == ((0, 1), says("Here."))
 
 
+@pytest.mark.parametrize("told", IN_OTHER_WORDS)
+def test_what_a_tool_says_of_an_error_in_its_own_words_masks_on_request(told):
+    trace = a_trace(system(), user("where is 1?"), calls(), returns(told), says("Here."))
+    assert masked(trace) == ((1,), says("Here."))
+    assert masked(trace, mask_errors=True) == ((0,), says("Here."))
+
+
 @pytest.mark.parametrize("told", FINE)
 def test_a_tools_answer_that_only_speaks_of_errors_masks_nothing(told):
     trace = a_trace(system(), user("where is 1?"), calls(), returns(told), says("Here."))
-    assert masked(trace) == ((1,), says("Here."))
+    assert masked(trace, mask_errors=True) == ((1,), says("Here."))
 
 
 @pytest.mark.parametrize("mark", [{"is_error": True}, {"status": "error"}])
@@ -218,7 +227,7 @@ def test_one_failed_call_of_several_masks_the_turn():
     both = message(
         "assistant", None, tool_calls=[calls(id=id).calls[0].to_dict() for id in ("c1", "c2")]
     )
-    answers = (returns("found"), returns("Error: no", id="c2"))
+    answers = (returns("found"), returns('{"isError": true}', id="c2"))
     assert masked(a_trace(system(), user(), both, *answers, says("Here."))) == ((0,), says("Here."))
 
 
@@ -254,7 +263,7 @@ def test_a_trace_whose_source_does_not_say_what_tools_there_were_is_learned_whol
 
 
 def test_a_path_ends_with_the_last_turn_that_is_learned():
-    trace = a_trace(*TALK, user("more"), calls(id="c2"), returns("Error: no", id="c2"))
+    trace = a_trace(*TALK, user("more"), calls(id="c2"), returns(FAILURES[0], id="c2"))
     (example,) = harvest(judged(trace, 1.0))
     assert (example.output, example.weights, example.calls[-1]) == (says("Here."), (1,), "t1/1")
 

@@ -17,6 +17,7 @@ WRITTEN = (Method.SFT, Method.DPO, Method.KTO)
 ONLY = {
     "bad": WRITTEN,
     "turns": (Method.SFT,),
+    "mask_errors": (Method.SFT,),
     "producers": WRITTEN,
     "learner": WRITTEN,
     "allow_producers": WRITTEN,
@@ -46,6 +47,9 @@ class Recipe(Record):
     """The highest score that is a bad example, in [0, 1]."""
     turns: Turns = Turns.ALL
     """What of a path is learned: `all` its good turns, its `last` turn, or the `final` answer."""
+    mask_errors: bool = False
+    """Whether turns are masked too whose tool said in its own words that the call failed (`Error:
+    …`, `{"error": …}`), and not only those that the runtime marks as failed."""
     pairs: int = Field(default=2, ge=1)
     """At most so many pairs of one context, so that one that was much tried does not outweigh many
     others; corrections are beside them."""

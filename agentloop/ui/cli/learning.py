@@ -84,6 +84,10 @@ def harvest(
             show_default=Turns.ALL.value,
         ),
     ] = None,
+    mask_errors: Annotated[
+        bool,
+        typer.Option("--mask-errors", help="For sft: a tool that says Error is a failed call too."),
+    ] = False,
     pairs: Annotated[
         int | None,
         typer.Option(min=1, help="For dpo: at most so many pairs a context.", show_default="2"),
@@ -194,6 +198,7 @@ def harvest(
             "good": good,
             "bad": bad,
             "turns": turns,
+            "mask_errors": mask_errors or None,
             "pairs": pairs,
             "length_ratio": length_ratio,
             "tool_pairs": tool_pairs,
