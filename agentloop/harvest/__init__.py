@@ -4,6 +4,7 @@ from agentloop.harvest.advice import Advice, Gathering, advise
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.files import files_of, write
+from agentloop.harvest.folders import Folder
 from agentloop.harvest.pipeline import Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.questions import found, spans_for
@@ -26,6 +27,7 @@ __all__ = [
     "Condition",
     "Draft",
     "Finding",
+    "Folder",
     "Gathering",
     "Harvest",
     "Mended",
