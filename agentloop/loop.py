@@ -193,20 +193,32 @@ class AgentLoop(Rooms):
             harvest.write(made, folder)
             return made.manifest
 
-    def harvest_again(self, dataset: str, *, folder: Path | None = None) -> Difference:
+    def harvest_again(
+        self,
+        dataset: str,
+        *,
+        folder: Path | None = None,
+        against: Any = None,
+        tokenizer: Any = None,
+    ) -> Difference:
         """The next version of a dataset, by the same recipe from the store as it is today, and what
         has changed: `a` is the dataset that was, `b` the new one, whose `parent` it is.
 
         Args:
             folder: where the five files of the new one are to be written.
+            against, tokenizer: the test set, and the tokenizer of a folder or a function: of these
+                the recipe knows hash and name alone.
 
         Raises:
+            ConfigError: the recipe has one of these, and it is not given.
             RecordError: nothing has changed; the dataset stays as it is, and loses its marks.
             EmptyHarvest: there is no row any more.
         """
         was = self.ledger.manifest(dataset)
         knobs = dict(was["recipe"])
         redact = knobs.pop("redact", True)
+        knobs |= {"against": against} if against is not None else {}
+        knobs |= {"tokenizer": tokenizer} if tokenizer is not None else {}
         with self._harvested(was["method"], was["agents"], redact, knobs, dataset) as made:
             new: str = made.manifest["dataset"]
             if new == dataset:

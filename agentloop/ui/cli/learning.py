@@ -66,6 +66,7 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
 
 
 def harvest(
+    ctx: typer.Context,
     to: Annotated[Path, typer.Option("--out", help="Folder for the five files.")],
     method: Annotated[
         Method | None, typer.Argument(help="What the model is to learn.", show_default=False)
@@ -201,10 +202,13 @@ def harvest(
     Example: agentloop harvest --update sft-3f09a1b2c4d5 --out data/next
     """
     if update is not None:
-        given = (method, agent, where, good, bad, outcome, band, valid, limit, keep, workers)
-        if pii or not redact or engine is not Engine.LOCAL or any(x is not None for x in given):
-            raise typer.BadParameter("--update goes with --out alone: the recipe stays as it was")
-        _update(update, to, store, as_json)
+        sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+        given = {name for name, source in sources.items() if source and source.name != "DEFAULT"}
+        if given - WITH_UPDATE:
+            raise typer.BadParameter(
+                "--update goes with --out, --against and --tokenizer: the recipe stays as it was"
+            )
+        _update(update, to, store, as_json, against=against, tokenizer=tokenizer)
         return
     if method is None or agent is None:
         raise typer.BadParameter("say METHOD and AGENT, or --update DATASET")
@@ -265,9 +269,14 @@ def harvest(
         out.print(f"{manifest['dataset']} -> {to}")
 
 
-def _update(dataset: str, to: Path, store: str | None, as_json: bool) -> None:
+WITH_UPDATE = {"update", "to", "store", "as_json", "against", "tokenizer"}
+
+
+def _update(
+    dataset: str, to: Path, store: str | None, as_json: bool, **named: Path | str | None
+) -> None:
     with opened(store) as loop:
-        found = loop.harvest_again(dataset, folder=to)
+        found = loop.harvest_again(dataset, folder=to, **named)
         manifest = loop.ledger.manifest(found.b)
     if as_json:
         difference = found.model_dump(mode="json")
