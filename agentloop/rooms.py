@@ -23,7 +23,7 @@ from agentloop.base.records import (
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
 from agentloop.base.store import Fork, Live, Serving, Spans, Store, Writer, recover
-from agentloop.harvest import SIDES, Branch, Condition, Harvest, Redactor
+from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -227,8 +227,16 @@ class Rooms:
         **knobs: Any,
     ) -> Recipe:
         """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
-        redactor = Redactor.of(redact)
-        said: dict[str, Any] = {"redact": redactor.recipe if redactor else False}
+        return self._recipe(method, agent, Cleaning.asked(redact, knobs), knobs)
+
+    def _recipe(
+        self,
+        method: Method | str,
+        agent: str | Sequence[str],
+        cleaning: Cleaning,
+        knobs: Mapping[str, Any],
+    ) -> Recipe:
+        said = cleaning.recipe
         if callable(chosen := knobs.get("where")):
             said["where"] = harvest.named(chosen)
         return Recipe.asked(
@@ -247,11 +255,11 @@ class Rooms:
         knobs: Mapping[str, Any],
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
-        redactor = Redactor.of(redact)
-        recipe = self.recipe(method, agent=agent, redact=redactor or False, **knobs)
+        cleaning = Cleaning.asked(redact, knobs)
+        recipe = self._recipe(method, agent, cleaning, knobs)
         found = self._found(recipe, chosen if callable(chosen := knobs.get("where")) else None)
         made = harvest.gather(
-            harvest.drafted(found, recipe, redactor),
+            harvest.drafted(found, recipe, cleaning),
             recipe,
             traces_read=self.store.count(),
         )

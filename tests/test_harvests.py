@@ -35,8 +35,8 @@ def run(loop, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def harvested(method, *words, status=0):
-        words = ["harvest", method, "support", "--out", "d", "--store", loop.database_url, *words]
-        result = CliRunner().invoke(app, words)
+        line = ["harvest", method, "support", "--out", "d", "--store", loop.database_url, *words]
+        result = CliRunner().invoke(app, line)
         assert result.exit_code == status, result.output
         if status:
             return result.stderr

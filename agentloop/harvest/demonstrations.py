@@ -194,6 +194,7 @@ def _example(
         "tools": call.tools,
         "parallel_tool_calls": together if isinstance(together, bool) else None,
         "unit": one.trace.unit,
+        "conversation": one.trace.spoken_in,
         "traces": (one.trace.id,),
         "calls": (*(c.id for c in walk.carried), call.id),
         "opinions": tuple(opinions),
