@@ -56,7 +56,6 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "simpleeval": ("graders/formula",),
     "sqlalchemy": ("base/store/",),
     "starlette": ("local/",),
-    "stdnum": ("harvest/redaction/numbers",),
     "tokenizers": ("local/",),
     "torch": ("local/",),
     "transformers": ("local/",),
