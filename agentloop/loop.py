@@ -8,7 +8,7 @@ Rooms never import each other. What one hands to the next passes through here, a
 what must outlive this process passes through the store.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from agentloop.base.records import (
     now,
 )
 from agentloop.base.store import Lineage
-from agentloop.harvest import BAND, Advice, Redactor
+from agentloop.harvest import Advice, Redactor
 from agentloop.jobs.handle import TuningJob
 from agentloop.rooms import Rooms, id_of
 from agentloop.trials import LiveTrial
@@ -154,69 +154,40 @@ class AgentLoop(Rooms):
         method: Method | str,
         *,
         agent: str | Sequence[str],
-        where: str | None = None,
-        good: float | None = None,
-        bad: float | None = None,
-        outcome: str | None = None,
-        band: tuple[float, float] = BAND,
-        valid_share: float = 0.1,
-        limit: int | None = None,
         redact: "bool | str | Json | Redactor" = True,
+        **knobs: Any,
     ) -> Dataset:
         """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
 
         The same store and arguments give the same dataset; it is written down in the ledger.
 
         Args:
-            where: an expression such as `outcome.reward >= 1 and not tag.test`.
-            good, bad: the scores that count as such, in [0, 1]; by default those of the settings.
-            outcome: for `rft`, the outcome that says how a run ended.
-            band: for `rft`, the pass rates at which there is something to learn.
-            valid_share: of the users (sessions, tasks) whose rows validate, in [0, 1].
             redact: personal data and secrets become pseudonyms in the rows, the store keeps them;
                 `pii` looks for names and places too; a `Redactor` says what may stay.
+            knobs: where, good, bad, limit, … : the fields of `Recipe`, which says what they do.
+                `good` and `bad` are by default those of the settings.
 
         Raises:
+            ConfigError: there is no such knob, or not for this method.
             EmptyHarvest: there is no row; the message says why most were refused.
         """
-        method = Method(method)
-        agents = self._agents(agent)
-        good = self.settings.good if good is None else good
-        bad = self.settings.bad if bad is None else bad
-        if method is Method.DPO and bad >= good:
-            raise ConfigError(f"bad ({bad}) must lie below good ({good}), or no answer is better")
-        redactor = Redactor.of(redact)
-        chosen = harvest.where(where, outcomes=self.store.names().outcomes) if where else None
-        recipe: Json = {"where": where, "good": good, "valid_share": valid_share, "limit": limit}
-        recipe["redact"] = redactor.recipe if redactor else False
-        recipe |= {"rft": {"outcome": outcome, "band": list(band)}}.get(method.value, {"bad": bad})
-        read = self._judged(agents, held_out=False)
-        match method:
-            case Method.SFT:
-                found: Iterable[Any] = harvest.sft(
-                    read, agents=agents, good=good, bad=bad, where=chosen
-                )
-            case Method.DPO:
-                forks = self._branches(self.store.forks(agents=agents), chosen)
-                found = [
-                    *harvest.dpo(forks, good=good, bad=bad),
-                    *harvest.parted(read, good=good, bad=bad),
-                ]
-            case Method.RFT:
-                contexts = self._branches(self.store.contexts(agents=agents))
-                found = harvest.rft(contexts, outcome=outcome, good=good, band=band, where=chosen)
-        dataset = harvest.dataset(
-            method,
-            found,
-            agents=agents,
-            recipe=recipe,
-            valid_share=valid_share,
-            limit=limit,
-            traces_read=self.store.count(),
-            redactor=redactor,
-        )
-        self.ledger.put_dataset(dataset)
-        return dataset
+        with self._harvested(method, agent, redact, knobs) as made:
+            return made.dataset()
+
+    def harvest_to(
+        self,
+        folder: Path,
+        method: Method | str,
+        *,
+        agent: str | Sequence[str],
+        redact: "bool | str | Json | Redactor" = True,
+        **knobs: Any,
+    ) -> Json:
+        """`harvest` into the five files of a folder, and what their manifest says. Memory does not
+        grow with the rows."""
+        with self._harvested(method, agent, redact, knobs) as made:
+            harvest.write(made, folder)
+            return made.manifest
 
     def advise(self, agent: str | Sequence[str]) -> Advice:
         """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""

@@ -3,18 +3,27 @@
 Here is how they are wired; `loop.py` says in which order they are walked.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import finalize
 
 from agentloop import feedback, harvest, jobs, trials
 from agentloop.base.errors import NotFound
-from agentloop.base.records import AliasMove, Judged, Version
+from agentloop.base.records import (
+    AliasMove,
+    Example,
+    Json,
+    Judged,
+    Method,
+    Recipe,
+    Refused,
+    Version,
+)
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
 from agentloop.base.store import Fork, Live, Serving, Store, Writer, recover
-from agentloop.harvest import Branch, Condition
+from agentloop.harvest import SIDES, Branch, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -205,6 +214,60 @@ class Rooms:
             ids = [call for call, _ in fork.branches]
             if made := harvest.branches(zip(ids, settled, strict=True), where):
                 yield made
+
+    def recipe(
+        self,
+        method: Method | str,
+        *,
+        agent: str | Sequence[str],
+        redact: "bool | str | Json | Redactor" = True,
+        **knobs: Any,
+    ) -> Recipe:
+        """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
+        redactor = Redactor.of(redact)
+        return Recipe.asked(
+            method,
+            self._agents(agent),
+            {**knobs, "redact": redactor.recipe if redactor else False},
+            good=self.settings.good,
+            bad=self.settings.bad,
+        )
+
+    def _harvested(
+        self,
+        method: Method | str,
+        agent: str | Sequence[str],
+        redact: "bool | str | Json | Redactor",
+        knobs: Mapping[str, Any],
+    ) -> Harvest:
+        """A harvest, written down in the ledger; who asked for it closes it."""
+        redactor = Redactor.of(redact)
+        recipe = self.recipe(method, agent=agent, redact=redactor or False, **knobs)
+        made = harvest.gather(
+            harvest.drafted(self._found(recipe), recipe, redactor),
+            recipe,
+            traces_read=self.store.count(),
+        )
+        try:
+            rows = ((line.record, line.traces) for s in SIDES for line in made.lines(s))
+            self.ledger.put_rows(made.manifest, rows, made.refused())
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _found(self, recipe: Recipe) -> Iterable[Example | Refused]:
+        """What the store holds that a recipe asks for."""
+        agents = recipe.agents
+        names = self.store.names().outcomes if recipe.where else ()
+        chosen = harvest.where(recipe.where, outcomes=names) if recipe.where else None
+        contexts: Iterator[list[Branch]] = iter(())
+        if recipe.method is Method.DPO:
+            contexts = self._branches(self.store.forks(agents=agents), chosen)
+        elif recipe.method is Method.RFT:
+            contexts = self._branches(self.store.contexts(agents=agents))
+        judged = self._judged(agents, held_out=False)
+        return harvest.found(recipe, judged=judged, contexts=contexts, where=chosen)
 
     def _move(self, move: AliasMove) -> AliasMove:
         self.ledger.move(move)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from agentloop.base.records import Call, Judged, Message, Refusal, Refused, SFTExample
-from agentloop.base.records.message import canonical, digest, renumber
 from agentloop.harvest.selection import Condition
 
 
@@ -29,24 +28,10 @@ def sft(
         bad: the highest score at which a single turn is masked.
 
     Yields:
-        Examples, and a `Refused` for each path that gave none, in the order of the traces. Memory
-        holds one trace, and a hash for each example.
+        Examples, and a `Refused` for each path that gave none, in the order of the traces.
     """
-    seen: dict[str, str] = {}
     for one in judged:
-        for item in _of_trace(one, agents, good, bad, where):
-            if isinstance(item, SFTExample):
-                key = _identity(item)
-                if key in seen:
-                    yield Refused(
-                        code=Refusal.DUPLICATE,
-                        traces=item.traces,
-                        call=item.calls[-1],
-                        detail=f"the same as in trace {seen[key]}",
-                    )
-                    continue
-                seen[key] = item.traces[0]
-            yield item
+        yield from _of_trace(one, agents, good, bad, where)
 
 
 def _of_trace(
@@ -166,9 +151,3 @@ def _example(one: Judged, call: Call, output: Message, weights: tuple[int, ...])
 def producer(call: Call) -> str | None:
     """The model that wrote a call's output, as exactly as it is known."""
     return call.served_model or call.model
-
-
-def _identity(example: SFTExample) -> str:
-    messages, _ = renumber((*example.context, example.output))
-    said = [message.to_dict() for message in messages]
-    return digest(canonical([said, list(example.tools)]))

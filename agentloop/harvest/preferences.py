@@ -227,7 +227,8 @@ def parted(judged: Iterable[Judged], *, good: float = 0.8, bad: float = 0.2) -> 
     """The pairs of runs of one task that are *not* preferences: they part before an assistant did.
 
     Two runs of one task with opposite verdicts look like a pair. When what differs first is what
-    the user said (or what a tool answered), the answers after it answer different things.
+    the user said (or what a tool answered), the answers after it answer different things. They
+    come in the order of task ids.
     """
     tasks: Mapping[str, tuple[list[_Walk], list[_Walk]]] = defaultdict(lambda: ([], []))
     for one in judged:
@@ -237,7 +238,8 @@ def parted(judged: Iterable[Judged], *, good: float = 0.8, bad: float = 0.2) -> 
             continue
         if one.score >= good or one.score <= bad:
             tasks[one.trace.task_id][one.score <= bad].append(_walk(one))
-    for better, worse in (pair for walks in tasks.values() for pair in product(*walks)):
+    ordered = (tasks[task] for task in sorted(tasks))
+    for better, worse in (pair for walks in ordered for pair in product(*walks)):
         steps = zip(better.steps, worse.steps, strict=False)
         apart = next((n for n, (a, b) in enumerate(steps) if a != b), None)
         if apart is None:

@@ -1,208 +1,150 @@
-"""From examples to rows, from rows to a dataset, and from a dataset to five files."""
+"""One example, one row: its line in a provider's format, and where it came from."""
 
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from agentloop.base.errors import EmptyHarvest, StoreError
 from agentloop.base.records import (
-    Dataset,
     DPOExample,
     Example,
     Json,
     Message,
     Method,
+    Recipe,
     Refusal,
     Refused,
     RFTExample,
-    Row,
     SFTExample,
     faults,
-    jsonl,
 )
-from agentloop.base.records.message import verbatim
+from agentloop.base.records.message import canonical, digest, renumber
 from agentloop.harvest.redaction import Redactor
-from agentloop.harvest.rewards import REFERENCE, grader
-from agentloop.harvest.splits import position, split
+from agentloop.harvest.rewards import REFERENCE
+from agentloop.harvest.splits import split
 
 
-def dataset(
-    method: Method,
-    found: Iterable[Example | Refused],
-    *,
-    agents: Sequence[str],
-    recipe: Mapping[str, Any],
-    valid_share: float = 0.1,
-    limit: int | None = None,
-    traces_read: int = 0,
-    parent: str | None = None,
-    redactor: Redactor | None = None,
-) -> Dataset:
-    """The dataset of what was found: rows that a provider takes, and a refusal for all others.
+class Draft(NamedTuple):
+    """A row but for what only the other rows can say: servers refuse a file whose rows differ in
+    their optional keys, so a row without tools says so when another has some."""
+
+    head: str
+    tail: str
+    """The line is head, missing optional keys, tail."""
+    optional: Mapping[str, Any] | None
+    """`tools` and `parallel_tool_calls` as the row would state them; None: this kind of row has
+    no optional keys that all must have."""
+    identity: str
+    """A hash of what the row says, whatever the ids of its tool calls."""
+    unit: str
+    split: str
+    traces: tuple[str, ...]
+    calls: tuple[str, ...]
+    opinions: tuple[str, ...]
+    producers: tuple[str, ...]
+    note: Json
+    reference: Any = None
+    """RFT: what an answer is compared with."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The optional keys that this row cannot do without."""
+        if not self.optional or not self.optional["tools"]:
+            return frozenset()
+        one_by_one = self.optional["parallel_tool_calls"] is False
+        return frozenset({"tools", "parallel_tool_calls"} if one_by_one else {"tools"})
+
+    def line(self, keys: frozenset[str]) -> str:
+        """The line as it stands in a file whose rows have these optional keys."""
+        said = ""
+        if self.optional is not None:
+            if "tools" in keys and not self.optional["tools"]:
+                said = ', "tools": []'
+            if "parallel_tool_calls" in keys:
+                may = self.optional["parallel_tool_calls"] is not False
+                said += f', "parallel_tool_calls": {"true" if may else "false"}'
+        return f"{self.head}{said}{self.tail}"
+
+    def refused(self, code: Refusal, detail: str | None = None) -> Refused:
+        """That this row is left out."""
+        call = self.calls[-1] if self.calls else None
+        return Refused(code=code, traces=self.traces, call=call, detail=detail)
+
+
+def draft(example: Example, recipe: Recipe, redactor: Redactor | None) -> Draft | Refused:
+    """The row of an example, without anybody's personal data, or why a provider would refuse it.
 
     Args:
-        valid_share: of the units (users, sessions, …) whose rows validate, in [0, 1].
-        limit: at most so many rows; the rest is refused as `too_many`.
         redactor: replaces personal data and secrets by pseudonyms; None leaves them.
-
-    Raises:
-        EmptyHarvest: there is no row; the message counts the reasons.
     """
-    examples: list[Example] = []
-    refused: list[Refused] = []
-    considered = 0
-    for item in found:
-        considered += 1
-        if isinstance(item, Refused):
-            refused.append(item)
-        elif limit is not None and len(examples) >= limit:
-            refused.append(_not(item, Refusal.TOO_MANY))
-        else:
-            examples.append(item)
-    notes: list[Json] = [{}] * len(examples)
+    note: Json = {}
     if redactor is not None:
-        examples, notes = redactor.all(examples)
-    rows = []
-    same_keys = _uniform(examples)
-    for example, said in zip(examples, notes, strict=True):
-        row = _row(example, same_keys, valid_share, said)
-        if wrong := faults(row.body, method):
-            refused.append(_not(example, Refusal.BAD_ROW, wrong[0].message))
-        else:
-            rows.append(row)
-    if valid_share < 1.0 and all(row.split == "valid" for row in rows):
-        # Of few units, chance may have taken all to validate: then there is nothing to learn from.
-        rows = [row.model_copy(update={"split": "train"}) for row in rows]
-    if method is Method.RFT:
-        rows = _one_valid(rows, examples)
-    made = Dataset(
-        method=method,
-        agents=tuple(agents),
-        recipe=dict(recipe),
-        rows=tuple(row for row in rows if row.split == "train"),
-        valid=tuple(row for row in rows if row.split == "valid"),
-        refused=tuple(refused),
-        traces_read=traces_read,
-        considered=considered,
-        grader=_grader(rows) if method is Method.RFT else None,
-        parent=parent,
+        (example,), (note,) = redactor.all([example])
+    body, said = _body(example)
+    if wrong := faults(body, recipe.method):
+        call = example.calls[-1] if example.calls else None
+        return Refused(
+            code=Refusal.BAD_ROW, traces=example.traces, call=call, detail=wrong[0].message
+        )
+    optional = None
+    if recipe.method is not Method.RFT:
+        parallel = example.parallel_tool_calls
+        optional = {"tools": bool(example.tools), "parallel_tool_calls": parallel}
+    head, tail = _cut(body)
+    return Draft(
+        head=head,
+        tail=tail,
+        optional=optional,
+        identity=_identity(example),
+        unit=example.unit,
+        split=split(example.unit, share=recipe.valid_share),
+        traces=example.traces,
+        calls=example.calls,
+        opinions=example.opinions,
+        producers=example.producers,
+        note={**said, **note},
+        reference=body.get(REFERENCE),
     )
-    if not rows:
-        raise EmptyHarvest(_nothing(made))
-    return made
 
 
-def write(made: Dataset, folder: Path) -> None:
-    """Write `train.jsonl`, `valid.jsonl`, `rows.meta.jsonl`, `refused.jsonl`, `manifest.json`.
-
-    All five appear at once, in place of an earlier harvest; on an error none does.
-
-    Raises:
-        StoreError: the folder cannot be written; nothing is left behind.
-    """
-    folder = folder.resolve()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
-    try:
-        for name, content in _files(made):
-            (draft / name).write_bytes(content)
-        draft.chmod(0o755)
-        if folder.exists():
-            if strangers := {p.name for p in folder.iterdir()} - {n for n, _ in _files(made)}:
-                raise StoreError(
-                    f"{folder} holds other files ({', '.join(sorted(strangers)[:3])}); "
-                    "harvest into a folder of its own"
-                )
-            folder.rename(old := draft.with_name(f"{draft.name}.old"))
-            draft.rename(folder)
-            shutil.rmtree(old)
-        else:
-            draft.rename(folder)
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}; nothing was left") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _files(made: Dataset) -> list[tuple[str, bytes]]:
-    manifest = json.dumps(made.manifest, indent=2, ensure_ascii=False, sort_keys=True)
-    return [
-        ("train.jsonl", jsonl(made.rows)),
-        ("valid.jsonl", jsonl(made.valid)),
-        ("rows.meta.jsonl", _lines(_metas(made))),
-        ("refused.jsonl", _lines(_refusal(r) for r in made.refused)),
-        ("manifest.json", f"{manifest}\n".encode()),
-    ]
-
-
-def _metas(made: Dataset) -> Iterable[Json]:
-    for name, rows in (("train.jsonl", made.rows), ("valid.jsonl", made.valid)):
-        for line, row in enumerate(rows, 1):
-            yield {
-                "file": name,
-                "line": line,
-                "sha256": row.line_sha,
-                "traces": list(row.traces),
-                "calls": list(row.calls),
-                "opinions": list(row.opinions),
-                "split": row.split,
-                "producers": list(row.producers),
-                **row.note,
-            }
-
-
-def _refusal(refused: Refused) -> Json:
-    body = refused.model_dump(mode="json", exclude_none=True)
-    return {**body, "sentence": refused.sentence}
-
-
-def _lines(bodies: Iterable[Json]) -> bytes:
-    return b"".join(verbatim(body) + b"\n" for body in bodies)
-
-
-# ---------------------------------------------------------------------- one example, one row
-
-
-def _row(example: Example, keys: frozenset[str], valid_share: float, said: Json) -> Row:
+def _body(example: Example) -> tuple[Json, Json]:
+    """What the row says of itself, and what is known beside it."""
+    offered: Json = {"tools": list(example.tools)} if example.tools else {}
     match example:
         case SFTExample():
-            body = {"messages": _with_weights(example), **_offered(example, keys)}
-            note: Json = {}
+            return {"messages": _with_weights(example), **offered}, {}
         case DPOExample():
             body = {
-                "input": {
-                    "messages": [_plain(m) for m in example.context],
-                    **_offered(example, keys),
-                },
+                "input": {"messages": [_plain(m) for m in example.context], **offered},
                 "preferred_output": [_plain(example.preferred)],
                 "non_preferred_output": [_plain(example.rejected)],
             }
-            note = {"margin": example.margin, "source": example.source}
+            return body, {"margin": example.margin, "source": example.source}
         case RFTExample():
             messages = [_plain(m) for m in example.context]
             for message in messages:
                 if message["role"] == "system":
                     message["role"] = "developer"
-            offered = {"tools": list(example.tools)} if example.tools else {}
-            body = {"messages": messages, **offered, **example.fields}
             note = {"pass_rate": example.pass_rate, "rollouts": example.rollouts}
-        case _:
-            raise TypeError(f"no row is made of a {type(example).__name__}")
-    return Row(
-        body=body,
-        split=split(example.unit, share=valid_share),
-        traces=example.traces,
-        calls=example.calls,
-        opinions=example.opinions,
-        producers=example.producers,
-        note={**note, **said},
-    )
+            return {"messages": messages, **offered, **example.fields}, note
+    raise TypeError(f"no row is made of a {type(example).__name__}")
+
+
+def _cut(body: Json) -> tuple[str, str]:
+    """The line, cut where its optional keys would go on."""
+    if "input" in body:
+        head = f'{{"input": {_text(body["input"])[:-1]}'
+        rest = _text({key: value for key, value in body.items() if key != "input"})
+        return head, f"}}, {rest[1:]}"
+    return _text(body)[:-1], "}"
+
+
+def _text(value: Json) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8; escaped it survives
+        return json.dumps(value)
+    return text
 
 
 def _plain(message: Message) -> Json:
@@ -227,52 +169,18 @@ def _with_weights(example: SFTExample) -> list[Json]:
     return [*messages, _plain(example.output)]
 
 
-def _uniform(examples: Sequence[Example]) -> frozenset[str]:
-    """The optional keys that some row needs: servers refuse a file whose rows differ in keys."""
-    with_tools = [example for example in examples if example.tools]
-    one_by_one = any(example.parallel_tool_calls is False for example in with_tools)
-    needed = {"tools": bool(with_tools), "parallel_tool_calls": one_by_one}
-    return frozenset(key for key, is_needed in needed.items() if is_needed)
-
-
-def _offered(example: Example, keys: frozenset[str]) -> Json:
-    offered: Json = {"tools": list(example.tools)} if "tools" in keys else {}
-    if "parallel_tool_calls" in keys:
-        offered["parallel_tool_calls"] = example.parallel_tool_calls is not False
-    return offered
-
-
-# ---------------------------------------------------------------------- the whole
-
-
-def _one_valid(rows: Sequence[Row], examples: Sequence[Example]) -> list[Row]:
-    """Reinforcement needs validation rows; when chance gave none, the first unit by position is
-    moved there whole."""
-    if len(rows) < 2 or any(row.split == "valid" for row in rows):
-        return list(rows)
-    units = {example.traces: example.unit for example in examples}
-    chosen = min((units[row.traces] for row in rows), key=position)
-    return [
-        row.model_copy(update={"split": "valid"}) if units[row.traces] == chosen else row
-        for row in rows
-    ]
-
-
-def _grader(rows: Sequence[Row]) -> Json | None:
-    return grader([row.body[REFERENCE] for row in rows if REFERENCE in row.body])
-
-
-def _not(example: Example, code: Refusal, detail: str | None = None) -> Refused:
-    call = example.calls[-1] if example.calls else None
-    return Refused(code=code, traces=example.traces, call=call, detail=detail)
-
-
-def _nothing(made: Dataset) -> str:
-    agents = ", ".join(made.agents)
-    if not made.considered:
-        return f"nothing to harvest: no {made.method} candidates in the traces of {agents}"
-    code, n = next(iter(made.reasons().items()))
-    return (
-        f"no row from {made.considered} candidates of {agents}; most often ({n}): "
-        f"{code.value}. {code.sentence}"
-    )
+def _identity(example: Example) -> str:
+    """What the example says, whatever its weights, and however it came to be."""
+    match example:
+        case SFTExample():
+            said: tuple[Message, ...] = (*example.context, example.output)
+            beside: Any = None
+        case DPOExample():
+            said = (*example.context, example.preferred)
+            beside = renumber((*example.context, example.rejected)).messages[-1].to_dict()
+        case RFTExample():
+            said, beside = example.context, example.fields
+        case _:
+            raise TypeError(f"no row is made of a {type(example).__name__}")
+    messages = [message.to_dict() for message in renumber(said).messages]
+    return digest(canonical([messages, list(example.tools), beside]))

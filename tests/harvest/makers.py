@@ -1,7 +1,8 @@
 """Judged traces with plain defaults, for tests of what is learned from them."""
 
-from agentloop.base.records import Judged, Opinion, Source
+from agentloop.base.records import Judged, Opinion, Recipe, Source
 from agentloop.feedback import settle
+from agentloop.harvest import drafted, gather
 from tests import makers
 from tests.makers import TOOL, an_outcome, returns, says, system, user
 from tests.makers import asks as calls
@@ -11,6 +12,8 @@ __all__ = [
     "a_trace",
     "an_opinion",
     "calls",
+    "dataset",
+    "gathered",
     "judged",
     "returns",
     "says",
@@ -45,3 +48,15 @@ def an_opinion(trace, *, score=None, author="ann", call=None, correction=None, s
         author=author,
         correction=says(correction) if isinstance(correction, str) else correction,
     )
+
+
+def gathered(method, found, *, agents=("support",), redactor=None, traces_read=0, **knobs):
+    """The harvest of what was found, to be closed by whoever asked."""
+    recipe = Recipe.asked(method, agents, knobs)
+    return gather(drafted(found, recipe, redactor), recipe, traces_read=traces_read)
+
+
+def dataset(method, found, **options):
+    """What was found as a dataset; options as for `gathered`."""
+    with gathered(method, found, **options) as made:
+        return made.dataset()

@@ -128,13 +128,6 @@ def test_runs_to_measure_with_are_never_learned():
     assert codes(harvest(judged(a_trace(*TALK, held_out=True), 1.0))) == [Refusal.HELD_OUT]
 
 
-def test_the_same_path_is_learned_once_whatever_its_tool_call_ids():
-    again = a_trace(*TALK[:2], calls(id="other"), returns(id="other"), says("Here."), id="t2")
-    found = harvest(judged(a_trace(*TALK), 1.0), judged(again, 1.0))
-    assert codes(found) == [Refusal.DUPLICATE]
-    assert found[1].detail == "the same as in trace t1"
-
-
 def test_a_condition_selects_traces():
     found = harvest(judged(a_trace(*TALK), 1.0), where=lambda j: j.trace.id != "t1")
     assert codes(found) == [Refusal.FILTERED]

@@ -5,11 +5,21 @@ import json
 
 import pytest
 
-from agentloop.base.errors import EmptyHarvest, StoreError
-from agentloop.base.records import Method, faults
-from agentloop.harvest import Branch, Redactor, check, dataset, dpo, rft, sft, write
+from agentloop.base.errors import ConfigError, EmptyHarvest, StoreError
+from agentloop.base.records import Message, Method, Row, faults
+from agentloop.harvest import Branch, Redactor, check, dpo, pipeline, rft, sft, write
 from agentloop.harvest.splits import split
-from tests.harvest.makers import a_trace, calls, judged, returns, says, system, user
+from tests.harvest.makers import (
+    a_trace,
+    calls,
+    dataset,
+    gathered,
+    judged,
+    returns,
+    says,
+    system,
+    user,
+)
 
 
 def talk(n, **fields):
@@ -18,9 +28,17 @@ def talk(n, **fields):
     )
 
 
+def renamed(path):
+    """The same conversation with other ids of tool calls."""
+    return [
+        Message.model_validate(json.loads(json.dumps(m.to_dict()).replace('"c1"', '"c9"')))
+        for m in path
+    ]
+
+
 def made(n=20, **options):
     found = sft([judged(talk(k, user=f"u{k}"), 1.0) for k in range(n)], agents=["support"])
-    return dataset(Method.SFT, found, agents=["support"], recipe={"good": 0.8}, **options)
+    return dataset(Method.SFT, found, **options)
 
 
 def test_an_sft_row_is_the_conversation_and_its_tools_and_nothing_else():
@@ -41,14 +59,14 @@ def test_a_masked_turn_has_the_weight_zero():
     trace = talk(1)
     only_last = trace.model_copy(update={"calls": trace.calls[1:]})
     found = sft([judged(only_last, 1.0)], agents=["support"])
-    (row,) = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0).rows
+    (row,) = dataset(Method.SFT, found, valid_share=0.0).rows
     assert [m.get("weight") for m in row.body["messages"]] == [None, None, 0, None, None]
 
 
 def test_a_redacted_row_says_who_looked_and_how_much_was_replaced(tmp_path):
     told = a_trace(system(), user("I am ann@work.org"), says("Hi ann@work.org!"), id="told")
     found = list(sft([judged(told, 1.0), judged(talk(1), 1.0)], agents=["support"]))
-    options = {"agents": ["support"], "recipe": {}, "valid_share": 0.0}
+    options = {"valid_share": 0.0}
     made = dataset(Method.SFT, found, redactor=Redactor(), **options)
     write(made, tmp_path / "d")
     lines = (tmp_path / "d" / "rows.meta.jsonl").read_text().splitlines()
@@ -70,7 +88,7 @@ def test_a_dpo_row_has_openais_three_keys():
     for id, text, score in (("a", "good", 1.0), ("b", "bad", 0.0)):
         one = judged(a_trace(system(), user("hi"), says(text), id=id), score)
         fork.append(Branch(one.trace.calls[0], one))
-    made = dataset(Method.DPO, dpo([fork]), agents=["support"], recipe={}, valid_share=0.0)
+    made = dataset(Method.DPO, dpo([fork]), valid_share=0.0)
     (row,) = made.rows
     assert list(row.body) == ["input", "preferred_output", "non_preferred_output"]
     assert list(row.body["input"]) == ["messages", "tools"]
@@ -89,7 +107,7 @@ def contexts(n):
 
 
 def test_an_rft_row_is_told_by_the_developer_and_carries_its_reference():
-    made = dataset(Method.RFT, rft(contexts(1)), agents=["support"], recipe={}, valid_share=0.0)
+    made = dataset(Method.RFT, rft(contexts(1)), valid_share=0.0)
     (row,) = made.rows
     assert [m["role"] for m in row.body["messages"]] == ["developer", "user"]
     assert row.body["reference_answer"] == "label 0"
@@ -98,7 +116,7 @@ def test_an_rft_row_is_told_by_the_developer_and_carries_its_reference():
 
 
 def test_rft_always_has_a_row_to_validate_with():
-    made = dataset(Method.RFT, rft(contexts(5)), agents=["support"], recipe={}, valid_share=0.0)
+    made = dataset(Method.RFT, rft(contexts(5)), valid_share=0.0)
     assert (len(made.rows), len(made.valid)) == (4, 1)
 
 
@@ -116,8 +134,10 @@ def test_a_split_takes_about_its_share():
 
 
 def test_the_same_store_and_recipe_give_the_same_bytes(tmp_path):
-    for name in ("one", "two"):
-        write(made(), tmp_path / name)
+    write(made(), tmp_path / "one")
+    found = sft([judged(talk(k, user=f"u{k}"), 1.0) for k in range(20)], agents=["support"])
+    with gathered(Method.SFT, found) as harvest:
+        write(harvest, tmp_path / "two")
     for file in sorted((tmp_path / "one").iterdir()):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
@@ -170,14 +190,14 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
 def test_no_row_at_all_says_which_reason_was_the_most_frequent():
     found = sft([judged(talk(1), 0.0), judged(talk(2), 0.0), judged(talk(3))], agents=["support"])
     with pytest.raises(EmptyHarvest, match=r"3 candidates of support.*\(2\): not_good\."):
-        dataset(Method.SFT, found, agents=["support"], recipe={})
+        dataset(Method.SFT, found)
 
 
 def test_a_row_that_a_provider_would_refuse_is_refused_here_with_its_fault():
     broken = a_trace(system(), user("hi"), calls(arguments="no json"), returns(), says("x"))
     good = judged(talk(1), 1.0)
     found = sft([judged(broken, 1.0), good], agents=["support"])
-    made = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0)
+    made = dataset(Method.SFT, found, valid_share=0.0)
     (refused,) = made.refused
     assert (refused.code.value, len(made.rows)) == ("bad_row", 1)
     assert "messages[2].tool_calls[0].function.arguments" in refused.detail
@@ -188,14 +208,14 @@ def test_parallel_tool_calls_switched_off_is_said_in_every_row():
     last = off.calls[-1].model_copy(update={"settings": {"parallel_tool_calls": False}})
     off = off.model_copy(update={"calls": (*off.calls[:-1], last)})
     found = sft([judged(off, 1.0), judged(talk(2), 1.0)], agents=["support"])
-    rows = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0).rows
+    rows = dataset(Method.SFT, found, valid_share=0.0).rows
     assert [row.body["parallel_tool_calls"] for row in rows] == [False, True]
 
 
 def test_rows_with_tools_and_rows_without_have_the_same_keys(tmp_path):
     bare = a_trace(system(), user("hi"), says("hello"), id="bare", tools=())
     found = sft([judged(bare, 1.0), *(judged(talk(k), 1.0) for k in range(10))], agents=["support"])
-    made = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.0)
+    made = dataset(Method.SFT, found, valid_share=0.0)
     assert made.rows[0].body["tools"] == []
     write(made, tmp_path / "d")
     assert check(tmp_path / "d" / "train.jsonl", Method.SFT).fit
@@ -204,14 +224,14 @@ def test_rows_with_tools_and_rows_without_have_the_same_keys(tmp_path):
 def test_the_only_user_there_is_trains_wherever_chance_would_have_put_her():
     lone = next(f"u{n}" for n in range(1_000) if split(f"u{n}", share=0.1) == "valid")
     found = sft([judged(talk(k, user=lone), 1.0) for k in range(3)], agents=["support"])
-    made = dataset(Method.SFT, found, agents=["support"], recipe={}, valid_share=0.1)
+    made = dataset(Method.SFT, found, valid_share=0.1)
     assert (len(made.rows), len(made.valid)) == (3, 0)
 
 
 def test_a_trace_with_an_odd_id_is_written_down_too(tmp_path):
     odd = talk(1).model_copy(update={"id": "t\ud800"})
     found = sft([judged(odd, 0.0), judged(talk(2), 1.0)], agents=["support"])
-    write(dataset(Method.SFT, found, agents=["support"], recipe={}), tmp_path / "d")
+    write(dataset(Method.SFT, found), tmp_path / "d")
     (refused,) = (tmp_path / "d" / "refused.jsonl").read_text().splitlines()
     assert json.loads(refused)["traces"] == ["t\ud800"]
 
@@ -219,3 +239,53 @@ def test_a_trace_with_an_odd_id_is_written_down_too(tmp_path):
 def test_more_rows_than_wanted_are_refused_as_such():
     whole = made(20, limit=5, valid_share=0.0)
     assert (len(whole.rows), whole.manifest["refused"]) == (5, {"too_many": 15})
+
+
+def test_a_row_that_says_the_same_as_an_earlier_one_is_refused_whatever_its_call_ids():
+    again = a_trace(*renamed(talk(1).calls[-1].path), id="again")
+    found = sft([judged(talk(1), 1.0), judged(again, 1.0)], agents=["support"])
+    (refused,) = dataset(Method.SFT, found, valid_share=0.0).refused
+    assert (refused.code.value, refused.traces) == ("duplicate", ("again",))
+    assert refused.detail == "the same as in trace t1"
+
+
+def test_rows_that_differ_in_personal_data_alone_are_one_row():
+    told = [
+        a_trace(system(), user(f"I am {name}@work.org"), says("Hello!"), id=name)
+        for name in ("ann", "bob")
+    ]
+    options = {"valid_share": 0.0}
+
+    def found():
+        return sft([judged(one, 1.0) for one in told], agents=["support"])
+
+    assert len(dataset(Method.SFT, found(), redactor=Redactor(), **options).rows) == 1
+    assert len(dataset(Method.SFT, found(), **options).rows) == 2
+
+
+def test_a_line_and_its_record_say_the_same():
+    found = list(sft([judged(talk(k, user=f"u{k}"), 1.0) for k in range(9)], agents=["support"]))
+    with gathered(Method.SFT, found, valid_share=0.4) as harvest:
+        lines = [line for side in ("train", "valid") for line in harvest.lines(side)]
+        assert harvest.dataset().manifest == harvest.manifest
+    assert len(lines) == 9
+    for line in lines:
+        row = Row.from_line(line.record)
+        assert (row, row.line, row.line_sha) == (line.row, line.text, line.sha256)
+
+
+def test_many_rows_are_gathered_in_a_file_and_give_the_same(monkeypatch, tmp_path):
+    write(made(20), tmp_path / "one")
+    monkeypatch.setattr(pipeline, "IN_MEMORY", 100)
+    write(made(20), tmp_path / "two")
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_a_knob_that_there_is_not_names_those_that_there_are():
+    with pytest.raises(ConfigError, match=r"no knob 'god'; sft has bad, good, limit"):
+        made(god=0.5)
+    with pytest.raises(ConfigError, match="'band' is a knob of rft, and says nothing to sft"):
+        made(band=(0.1, 0.9))
+    with pytest.raises(ConfigError, match=r"harvest sft: .*good"):
+        made(good=1.5)

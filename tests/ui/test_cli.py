@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from agentloop.ui.cli import app, demo, learning
+from agentloop import harvest
+from agentloop.ui.cli import app, demo
 from agentloop.ui.cli.output import table
 
 TALK = {
@@ -250,7 +251,7 @@ def test_a_folder_that_was_changed_by_hand_is_not_tuned_on(filled, tmp_path):
     filled("harvest", "sft", "support", "--out", "d")
     train = tmp_path / "d" / "train.jsonl"
     train.write_text(train.read_text() + "{}\n")
-    assert "was changed since the harvest" in one_line(filled("tune", "d", "--base", "m"))
+    assert "were changed since the harvest" in one_line(filled("tune", "d", "--base", "m"))
 
 
 @pytest.mark.parametrize("manifest", ["[]", "{}", '{"dataset": 7}'])
@@ -265,7 +266,7 @@ def test_a_disk_that_is_full_is_one_line(filled, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "d/train.jsonl")
 
-    monkeypatch.setattr(learning, "write", full)
+    monkeypatch.setattr(harvest, "write", full)
     said = one_line(filled("harvest", "sft", "support", "--out", "d"))
     assert said == "error: d/train.jsonl: No space left on device"
 

@@ -1,7 +1,7 @@
 """The nouns. One file each; all of them can be imported from here."""
 
 from agentloop.base.records.complaint import Complaint, complaint
-from agentloop.base.records.dataset import Dataset, Funnel, jsonl
+from agentloop.base.records.dataset import Dataset, Funnel, jsonl, manifest
 from agentloop.base.records.example import (
     DPOExample,
     Example,
@@ -14,6 +14,7 @@ from agentloop.base.records.fault import Fault, faults
 from agentloop.base.records.feedback import Judged, Opinion, Outcome, Settled, Source
 from agentloop.base.records.job import Event, Job, Plan, State
 from agentloop.base.records.message import Function, Message, ToolCall
+from agentloop.base.records.recipe import Recipe
 from agentloop.base.records.record import Json, Record, Score, Time, new_id, now
 from agentloop.base.records.row import Method, Row
 from agentloop.base.records.rules import SERVICES, RowRules
@@ -45,6 +46,7 @@ __all__ = [
     "Pairs",
     "Plan",
     "RFTExample",
+    "Recipe",
     "Record",
     "Refusal",
     "Refused",
@@ -68,6 +70,7 @@ __all__ = [
     "complaint",
     "faults",
     "jsonl",
+    "manifest",
     "new_id",
     "now",
 ]

@@ -43,19 +43,17 @@ class Dataset(Record):
     @cached_property
     def id(self) -> str:
         """The method and the first 12 digits of the content's hash: `sft-3f09…`."""
-        return f"{self.method}-{self.sha[:12]}"
+        return str(self.manifest["dataset"])
 
     @cached_property
     def sha(self) -> str:
-        """A hash of method, agents, recipe, grader and all rows."""
-        shas = [[row.split, row.sha] for row in (*self.rows, *self.valid)]
-        identity = [self.method.value, self.agents, self.recipe, self.grader, shas]
-        return digest(canonical(identity))
+        """A hash of method, agents, recipe, grader and the bytes of both files."""
+        return str(self.manifest["content_hash"])
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy whose hash is its own."""
         copy = super().model_copy(update=update, deep=deep)
-        for name in ("id", "sha"):
+        for name in ("id", "manifest", "sha"):
             vars(copy).pop(name, None)
         return copy
 
@@ -67,22 +65,64 @@ class Dataset(Record):
         """How many were refused for each reason, the most frequent first."""
         return dict(Counter(refused.code for refused in self.refused).most_common())
 
-    @property
+    @cached_property
     def manifest(self) -> Json:
-        """What `manifest.json` holds; no time and no path, so that equal harvests are equal."""
-        return {
-            "dataset": self.id,
-            "method": self.method.value,
-            "agents": list(self.agents),
-            "recipe": self.recipe,
-            "grader": self.grader,
-            "rows": {"train": len(self.rows), "valid": len(self.valid)},
-            "funnel": self.funnel._asdict(),
-            "refused": {code.value: n for code, n in self.reasons().items()},
-            "sha256": {"train": file_sha(self.rows), "valid": file_sha(self.valid)},
-            "content_hash": self.sha,
-            "parent": self.parent,
-        }
+        """What `manifest.json` holds; see `manifest`."""
+        replaced: Counter[str] = Counter()
+        for row in (*self.rows, *self.valid):
+            replaced.update(row.note.get("redactions", {}).get("kinds", {}))
+        return manifest(
+            method=self.method,
+            agents=self.agents,
+            recipe=self.recipe,
+            grader=self.grader,
+            rows={"train": len(self.rows), "valid": len(self.valid)},
+            funnel=self.funnel,
+            refused=Counter(refused.code for refused in self.refused),
+            replaced=replaced,
+            shas={"train": file_sha(self.rows), "valid": file_sha(self.valid)},
+            parent=self.parent,
+        )
+
+
+def manifest(
+    *,
+    method: Method,
+    agents: Iterable[str],
+    recipe: Json,
+    grader: Json | None,
+    rows: Mapping[str, int],
+    funnel: Funnel,
+    refused: Counter[Refusal],
+    replaced: Counter[str],
+    shas: Mapping[str, str],
+    parent: str | None,
+) -> Json:
+    """What `manifest.json` holds; no time and no path, so that equal harvests are equal.
+
+    Args:
+        rows, shas: of the files `train` and `valid`: lines, and the SHA-256 in hexadecimal.
+        refused: how many for each reason.
+        replaced: kind of personal data -> how many places hold a pseudonym.
+    """
+    said = {
+        "method": method.value,
+        "agents": list(agents),
+        "recipe": recipe,
+        "grader": grader,
+        "sha256": dict(shas),
+    }
+    content = digest(canonical(said))
+    return {
+        "dataset": f"{method}-{content[:12]}",
+        **said,
+        "rows": dict(rows),
+        "funnel": funnel._asdict(),
+        "refused": {code.value: n for code, n in refused.most_common()},
+        "replaced": dict(replaced.most_common()),
+        "content_hash": content,
+        "parent": parent,
+    }
 
 
 def jsonl(rows: Iterable[Row]) -> bytes:

@@ -4,7 +4,7 @@ from agentloop.base.store.batch import Storable
 from agentloop.base.store.ledger import Ledger, Lineage
 from agentloop.base.store.live import Live, Serving
 from agentloop.base.store.recovery import recover
-from agentloop.base.store.store import Fork, Names, Store
+from agentloop.base.store.store import Fork, Names, Place, Store
 from agentloop.base.store.writer import WEIGHT, Work, Writer, made
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Lineage",
     "Live",
     "Names",
+    "Place",
     "Serving",
     "Storable",
     "Store",

@@ -1,7 +1,8 @@
 """The ledger: datasets, jobs, versions, aliases and trials, and how one led to the other."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -21,6 +22,9 @@ from agentloop.base.records import (
 from agentloop.base.records.message import verbatim
 from agentloop.base.store import tables as t
 from agentloop.base.store.database import Database
+
+ROWS = 500
+"""Rows of a dataset that are written at a time."""
 
 
 class Lineage(NamedTuple):
@@ -43,41 +47,44 @@ class Ledger:
 
     def put_dataset(self, dataset: Dataset) -> None:
         """Write a dataset down, rows and all; one that is there already stays as it is."""
-        rows = (*dataset.rows, *dataset.valid)
-        body = {
-            "manifest": dataset.manifest,
-            "refused": [json.loads(refused.to_line()) for refused in dataset.refused],
+        rows = ((row.to_line(), row.traces) for row in (*dataset.rows, *dataset.valid))
+        self.put_rows(dataset.manifest, rows, dataset.refused)
+
+    def put_rows(
+        self,
+        manifest: Json,
+        rows: Iterable[tuple[str, Sequence[str]]],
+        refused: Iterable[Refused],
+    ) -> None:
+        """Write a dataset down that is not in memory, in one transaction.
+
+        Args:
+            rows: of each row, those that train first: its record as a line, and its traces.
+        """
+        id = manifest["dataset"]
+        there = select(t.dataset.c.id).where(t.dataset.c.id == id)
+        with self._database.read() as connection:
+            if connection.scalar(there) is not None:
+                return
+        told = [json.loads(one.to_line()) for one in refused]
+        row = {
+            "id": id,
+            "method": manifest["method"],
+            "created_at": now(),
+            "body": verbatim({"manifest": manifest, "refused": told}).decode(),
         }
         with self._database.write() as connection:
-            self._database.add(
-                connection,
-                t.dataset,
-                [
-                    {
-                        "id": dataset.id,
-                        "method": dataset.method.value,
-                        "created_at": now(),
-                        "body": verbatim(body).decode(),
-                    }
-                ],
-            )
-            self._database.add(
-                connection,
-                t.dataset_row,
-                [
-                    {"dataset": dataset.id, "position": n, "body": row.to_line()}
-                    for n, row in enumerate(rows)
-                ],
-            )
-            self._database.add(
-                connection,
-                t.dataset_trace,
-                [
-                    {"dataset": dataset.id, "position": n, "trace_id": trace}
-                    for n, row in enumerate(rows)
-                    for trace in row.traces
-                ],
-            )
+            self._database.add(connection, t.dataset, [row])
+            numbered = enumerate(rows)
+            while some := list(islice(numbered, ROWS)):
+                bodies = [{"dataset": id, "position": n, "body": line} for n, (line, _) in some]
+                made_from = [
+                    {"dataset": id, "position": n, "trace_id": trace}
+                    for n, (_, traces) in some
+                    for trace in dict.fromkeys(traces)
+                ]
+                self._database.add(connection, t.dataset_row, bodies)
+                self._database.add(connection, t.dataset_trace, made_from)
 
     def dataset(self, id: str) -> Dataset:
         """The dataset of that id, or `NotFound`."""

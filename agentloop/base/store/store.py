@@ -8,7 +8,18 @@ from itertools import islice, zip_longest
 from threading import Lock
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, case, distinct, exists, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    case,
+    distinct,
+    exists,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import IntegrityError
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
@@ -33,6 +44,13 @@ class Fork(NamedTuple):
     node: str
     branches: tuple[tuple[str, Judged], ...]
     """Call id, and the trace that it is a call of; in the order the traces began."""
+
+
+class Place(NamedTuple):
+    """Where a trace stands among all, oldest first."""
+
+    started_at: datetime
+    id: str
 
 
 class Names(NamedTuple):
@@ -221,6 +239,9 @@ class Store:
         trial: str | None = None,
         held_out: bool | None = None,
         versions: Collection[str | None] | None = None,
+        tasks: Collection[str] | None = None,
+        after: Place | None = None,
+        upto: Place | None = None,
         newest_first: bool = False,
         limit: int | None = None,
     ) -> Iterator[Judged]:
@@ -231,29 +252,68 @@ class Store:
             trial: only traces that were assigned to an arm of this trial.
             held_out: only traces that were (or were not) run to measure with.
             versions: only traces of these versions; None is the agent's own model.
+            tasks: only traces that tried one of these.
+            after, upto: only traces that stand after a place, and up to another.
         """
-        conditions: list[ColumnElement[bool]] = []
-        if agents is not None:
-            asked = t.call.c.agent.in_(agents)
-            conditions.append(exists().where(t.call.c.trace_id == t.trace.c.id, asked))
+        conditions = self._conditions(agents, held_out)
         if since is not None:
             conditions.append(t.trace.c.started_at >= since)
         if trial is not None:
             conditions.append(t.trace.c.trial == trial)
-        if held_out is not None:
-            conditions.append(t.trace.c.held_out == held_out)
+        if tasks is not None:
+            conditions.append(t.trace.c.task_id.in_(tasks))
         if versions is not None:
             named = t.trace.c.version.in_([v for v in versions if v is not None])
             own = t.trace.c.version.is_(None)
             conditions.append(named | own if None in versions else named)
+        place = tuple_(t.trace.c.started_at, t.trace.c.id)
+        if after is not None:
+            conditions.append(place > after)
+        if upto is not None:
+            conditions.append(place <= upto)
         order = [t.trace.c.started_at, t.trace.c.id]
         ids = select(t.trace.c.id).where(*conditions).limit(limit)
         ids = ids.order_by(*[c.desc() for c in order] if newest_first else order)
         for page in self._pages(ids):
             yield from page
 
+    def places(self, *, agents: Sequence[str]) -> Iterator[Place]:
+        """Where the traces stand that `all_judged` gives of these agents, but those that were run
+        to measure with: oldest first."""
+        place = select(t.trace.c.started_at, t.trace.c.id).where(*self._conditions(agents, False))
+        query = place.order_by(t.trace.c.started_at, t.trace.c.id)
+        with self._database.read() as connection:
+            rows = connection.execution_options(yield_per=1_000).execute(query)
+            yield from (Place(*row) for row in rows)
+
+    def tasks(self, *, agents: Sequence[str]) -> list[str]:
+        """The tasks that these traces tried, sorted."""
+        task = t.trace.c.task_id
+        query = select(task).where(task.isnot(None), *self._conditions(agents, False))
+        with self._database.read() as connection:
+            return sorted(connection.scalars(query.distinct()))
+
+    def _conditions(
+        self, agents: Sequence[str] | None, held_out: bool | None
+    ) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
+        if agents is not None:
+            asked = t.call.c.agent.in_(agents)
+            conditions.append(exists().where(t.call.c.trace_id == t.trace.c.id, asked))
+        if held_out is not None:
+            conditions.append(t.trace.c.held_out == held_out)
+        return conditions
+
     def forks(self, *, agents: Sequence[str]) -> Iterator[Fork]:
         """Contexts that one of `agents` answered in more than one way, a correction being one."""
+        return self.answers(self.forked(agents=agents), agents=agents)
+
+    def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
+        """Contexts that end with the user, and all that one of `agents` made of them."""
+        return self.answers(self.asked(agents=agents), agents=agents)
+
+    def forked(self, *, agents: Sequence[str]) -> list[str]:
+        """The contexts of `forks`, in its order."""
         corrected = exists().where(t.opinion.c.call_id == t.call.c.id, t.opinion.c.node.isnot(None))
         ways = (
             select(t.call.c.context)
@@ -265,32 +325,24 @@ class Store:
                 | (func.sum(case((corrected, 1), else_=0)) > 0)
             )
         )
-        yield from self._forks(t.call.c.context.in_(ways), agents)
+        return self._contexts(t.call.c.context.in_(ways), agents)
 
-    def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
-        """Contexts that end with the user, and all that one of `agents` made of them."""
+    def asked(self, *, agents: Sequence[str]) -> list[str]:
+        """The contexts of `contexts`, in its order."""
         ends_with_user = select(t.node.c.id).where(t.node.c.role == "user")
-        yield from self._forks(t.call.c.context.in_(ends_with_user), agents)
+        return self._contexts(t.call.c.context.in_(ends_with_user), agents)
 
-    def _forks(self, where: ColumnElement[bool], agents: Sequence[str]) -> Iterator[Fork]:
-        mine = t.call.c.agent.in_(agents) & ~t.trace.c.held_out
-        joined = t.call.join(t.trace, t.trace.c.id == t.call.c.trace_id)
-        contexts = (
-            select(t.call.c.context)
-            .select_from(joined)
-            .where(where, mine)
-            .group_by(t.call.c.context)
-            .order_by(func.min(t.trace.c.started_at), t.call.c.context)
-        )
+    def answers(self, contexts: Sequence[str], *, agents: Sequence[str]) -> Iterator[Fork]:
+        """All that one of `agents` made of these contexts, context by context."""
+        mine, joined = self._mine(agents)
         branches = (
             select(t.call.c.context, t.call.c.id, t.call.c.trace_id)
             .select_from(joined)
             .order_by(t.trace.c.started_at, t.trace.c.id, t.call.c.index)
         )
-        with self._database.read() as connection:
-            nodes = list(connection.scalars(contexts))
-        for start in range(0, len(nodes), PAGE):
-            page: dict[str, list[tuple[str, str]]] = {n: [] for n in nodes[start : start + PAGE]}
+        for start in range(0, len(contexts), PAGE):
+            some = contexts[start : start + PAGE]
+            page: dict[str, list[tuple[str, str]]] = {node: [] for node in some}
             with self._database.read() as connection:
                 rows = connection.execute(branches.where(mine, t.call.c.context.in_(page))).all()
                 traces = load(connection, sorted({row.trace_id for row in rows}))
@@ -298,6 +350,22 @@ class Store:
                 page[node].append((call_id, trace_id))
             for node, calls in page.items():
                 yield Fork(node, tuple((call, traces[trace]) for call, trace in calls))
+
+    def _contexts(self, where: ColumnElement[bool], agents: Sequence[str]) -> list[str]:
+        mine, joined = self._mine(agents)
+        contexts = (
+            select(t.call.c.context)
+            .select_from(joined)
+            .where(where, mine)
+            .group_by(t.call.c.context)
+            .order_by(func.min(t.trace.c.started_at), t.call.c.context)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(contexts))
+
+    def _mine(self, agents: Sequence[str]) -> tuple[ColumnElement[bool], FromClause]:
+        mine = t.call.c.agent.in_(agents) & ~t.trace.c.held_out
+        return mine, t.call.join(t.trace, t.trace.c.id == t.call.c.trace_id)
 
     def names(self) -> Names:
         """Agents and outcomes that occur in the store, each sorted."""

@@ -2,6 +2,6 @@
 
 from agentloop.harvest.redaction.finding import KINDS, Detector, Finding
 from agentloop.harvest.redaction.patterns import Patterns, kinds
-from agentloop.harvest.redaction.redactor import Redacted, Redactor, replaced
+from agentloop.harvest.redaction.redactor import Redacted, Redactor
 
 __all__ = ["KINDS", "Detector", "Finding", "Patterns", "Redacted", "Redactor", "kinds", "replaced"]

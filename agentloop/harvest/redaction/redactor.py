@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import Dataset, Example, Json
+from agentloop.base.records import Example, Json
 from agentloop.harvest.redaction.escapes import Edit, JsonText, is_json
 from agentloop.harvest.redaction.finding import Detector, Finding, apart
 from agentloop.harvest.redaction.patterns import Patterns
@@ -126,14 +126,6 @@ class Redactor:
     def _stays(self, value: str) -> bool:
         value = value.lower()
         return value in self._keep or value[value.find("@") :] in self._keep
-
-
-def replaced(made: Dataset) -> dict[str, int]:
-    """Kind -> how many places of all rows hold a pseudonym, the most frequent first."""
-    total: Counter[str] = Counter()
-    for row in (*made.rows, *made.valid):
-        total.update(row.note.get("redactions", {}).get("kinds", {}))
-    return dict(total.most_common())
 
 
 class _Row:

@@ -183,6 +183,6 @@ def show(
     if as_json:
         document({**found.manifest, "versions": learned})
     else:
-        funnel(found)
+        funnel(found.manifest)
         out.print(f"recipe {json.dumps(found.recipe)}", markup=False)
         out.print(f"versions {', '.join(learned) or 'none'}")

@@ -1,16 +1,27 @@
 """`agentloop advise`, `harvest`, `grader`: what there is to learn."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agentloop import graders
+from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Dataset, Method
-from agentloop.harvest import BAND, Redactor, replaced, write
+from agentloop.base.records import Json, Method, Refusal
+from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
+
+_BAND = f"{BAND[0]},{BAND[1]}"
+
+
+class Engine(StrEnum):
+    """What does the work of a harvest."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
 
 grader = typer.Typer(no_args_is_help=True, help="Check graders, and run them.")
 
@@ -53,11 +64,13 @@ def harvest(
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
     band: Annotated[
-        str, typer.Option(help="For rft: lowest and highest pass rate.")
-    ] = f"{BAND[0]},{BAND[1]}",
+        str | None,
+        typer.Option(help="For rft: lowest and highest pass rate.", show_default=_BAND),
+    ] = None,
     valid: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of users whose rows validate.")
-    ] = 0.1,
+        float | None,
+        typer.Option(min=0, max=1, help="Share of users whose rows validate.", show_default="0.1"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     redact: Annotated[
         bool, typer.Option(help="Put pseudonyms in place of personal data and secrets.")
@@ -69,6 +82,17 @@ def harvest(
         list[str] | None,
         typer.Option(help="What may stay, e.g. your own help@shop.com, or all of @shop.com."),
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Here, or on Ray: to shards, from a store that all can reach.")
+    ] = Engine.LOCAL,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="For ray: so many processes, where RAY_ADDRESS names no cluster."),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--from", help="For ray: traces of `agentloop traces export`, no store."),
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,42 +100,54 @@ def harvest(
 
     Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
     """
+    if engine is Engine.LOCAL and (workers is not None or parquet is not None):
+        raise typer.BadParameter("--workers and --from go with --engine ray")
     if not redact and (pii or keep):
         raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
-    with opened(store) as loop:
-        dataset = loop.harvest(
-            method,
-            agent=agent,
-            where=where,
-            good=good,
-            bad=bad,
-            outcome=outcome,
-            band=_band(band),
-            valid_share=valid,
-            limit=limit,
-            redact=Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
-        )
-        write(dataset, to)
-    if as_json:
-        document({**dataset.manifest, "out": str(to)})
+    with speaking():
+        knobs: dict[str, Any] = {
+            "where": where,
+            "good": good,
+            "bad": bad,
+            "outcome": outcome,
+            "band": _band(band) if band is not None else None,
+            "valid_share": valid,
+            "limit": limit,
+            "redact": Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
+        }
+    if parquet is not None:
+        with speaking():
+            recipe = scale.recipe(method, agent.split(","), knobs)
+            manifest = scale.run(to, recipe, scale.ParquetParts(parquet), workers=workers)
     else:
-        funnel(dataset)
-        if places := replaced(dataset):
+        with opened(store) as loop:
+            if engine is Engine.LOCAL:
+                manifest = loop.harvest_to(to, method, agent=agent, **knobs)
+            else:
+                recipe = loop.recipe(method, agent=agent, **knobs)
+                source = scale.StoreParts(loop.database_url)
+                manifest = scale.run(to, recipe, source, workers=workers)
+                scale.write_down(to, manifest, loop.ledger)
+    if as_json:
+        document({**manifest, "out": str(to)})
+    else:
+        funnel(manifest)
+        if places := manifest["replaced"]:
             told = ", ".join(f"{n} {kind}" for kind, n in places.items())
             out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
-        out.print(f"{dataset.id} -> {to}")
+        out.print(f"{manifest['dataset']} -> {to}")
 
 
-def funnel(dataset: Dataset) -> None:
+def funnel(manifest: Json) -> None:
     """What came in, what was kept, and a count for each reason."""
-    read, considered, kept = dataset.funnel
+    came, rows = manifest["funnel"], manifest["rows"]
     out.print(
-        f"{dataset.method.value}: {read} traces -> {considered} considered -> {kept} rows "
-        f"({len(dataset.rows)} to train on, {len(dataset.valid)} to validate with)"
+        f"{manifest['method']}: {came['traces']} traces -> {came['considered']} considered -> "
+        f"{came['kept']} rows ({rows['train']} to train on, {rows['valid']} to validate with)"
     )
     table(
         ("refused", "reason", "what to do"),
-        [(n, code.value, code.sentence) for code, n in dataset.reasons().items()],
+        [(n, code, Refusal(code).sentence) for code, n in manifest["refused"].items()],
     )
 
 

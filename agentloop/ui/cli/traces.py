@@ -2,16 +2,26 @@
 it was worth."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from agentloop import scale
 from agentloop.base.errors import NotFound, RecordError
 from agentloop.base.records import Judged
 from agentloop.capture.importers import FORMATS, Imported, Problem
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, table
 from agentloop.ui.cli.progress import progress
+
+
+class Format(StrEnum):
+    """What traces are written as."""
+
+    CHAT = "chat"
+    PARQUET = "parquet"
+
 
 traces = typer.Typer(no_args_is_help=True, help="Look at what agents did.")
 feedback = typer.Typer(no_args_is_help=True, help="Opinions and outcomes from files.")
@@ -163,22 +173,35 @@ def show(trace: TraceId, store: StoreUrl = None, as_json: AsJson = False) -> Non
 
 @traces.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write, in the format `chat`.")],
+    to: Annotated[
+        Path, typer.Argument(help="File to write in the format `chat`; for parquet a new folder.")
+    ],
     agent: Annotated[str | None, typer.Option(help="Only traces of this agent.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many traces.")] = None,
+    format: Annotated[
+        Format,
+        typer.Option(help="chat is for `agentloop import`, parquet for `harvest --engine ray`."),
+    ] = Format.CHAT,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write traces to a file that `agentloop import` reads; one line a path.
+    """Write traces, newest first, and all that was said of them: chat has one line a path.
 
     Example: agentloop traces export support.jsonl --agent support
+
+    Example: agentloop traces export traces/parquet --format parquet
     """
+    agents = [agent] if agent else None
     with opened(store) as loop:
-        written = loop.export_file(file, agents=[agent] if agent else None, limit=limit)
+        if format is Format.CHAT:
+            written = loop.export_file(to, agents=agents, limit=limit)
+        else:
+            written = scale.export(loop.judged(agents=agents, limit=limit), to)
+    what = {Format.CHAT: "lines", Format.PARQUET: "traces"}[format]
     if as_json:
-        document({"lines": written, "file": str(file)})
+        document({what: written, "file": str(to)})
     else:
-        out.print(f"{written} lines -> {file}")
+        out.print(f"{written} {what} -> {to}")
 
 
 def rate(

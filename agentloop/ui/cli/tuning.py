@@ -1,6 +1,7 @@
 """`agentloop tune` and `jobs`: rows become a job, watched to its end."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agentloop.base.errors import NotFound, ProviderBusy, RecordError
 from agentloop.base.records import Event, Job, Plan, State
+from agentloop.harvest import files_of
 from agentloop.jobs.handle import TuningJob
 from agentloop.loop import AgentLoop
 from agentloop.ui.cli.learning import read_grader
@@ -217,17 +219,17 @@ def _dataset(loop: AgentLoop, text: str) -> str:
         return text
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        train = (folder / "train.jsonl").read_bytes()
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("dataset"), str):
+            raise RecordError(f"{folder} is no harvest: its manifest.json names no dataset")
+        train = sha256()
+        for file in files_of(folder, manifest, "train"):
+            train.update(file.read_bytes())
     except (OSError, ValueError) as error:
         raise RecordError(f"{folder} is no harvest: {error}") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("dataset"), str):
-        raise RecordError(f"{folder} is no harvest: its manifest.json names no dataset")
     known = loop.ledger.dataset(manifest["dataset"])
-    from agentloop.base.records import jsonl
-
-    if jsonl(known.rows) != train:
+    if known.manifest["sha256"]["train"] != train.hexdigest():
         raise NotFound(
-            f"{folder / 'train.jsonl'} was changed since the harvest {known.id}; harvest again, "
+            f"the rows of {folder} were changed since the harvest {known.id}; harvest again, "
             "or correct the traces"
         )
     return known.id

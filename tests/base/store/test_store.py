@@ -2,7 +2,7 @@
 
 import json
 import threading
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -485,3 +485,28 @@ def test_a_message_may_have_a_key_that_nobody_knows(store):
     odd = Message.model_validate({"role": "user", "content": None, "x": {"y": [None]}})
     store.put(a_trace(odd, message("assistant", [], refusal=None), id="t1"))
     assert store.trace("t1").conversation[0].to_dict() == odd.to_dict()
+
+
+def test_traces_between_two_places_are_those_that_began_between_them(store):
+    for n in range(7):
+        store.put(
+            a_trace(system(), user(f"q{n}"), says(f"a{n}"), id=f"p{n}", started_at=at(n // 2))
+        )
+    places = list(store.places(agents=["support"]))
+    assert [place.id for place in places] == [f"p{n}" for n in range(7)]
+    stretches = [None, places[2], places[4], None]
+    read = [
+        [one.trace.id for one in store.all_judged(agents=["support"], after=first, upto=last)]
+        for first, last in pairwise(stretches)
+    ]
+    assert read == [["p0", "p1", "p2"], ["p3", "p4"], ["p5", "p6"]]
+
+
+def test_the_traces_of_some_tasks_are_found_by_them(store):
+    talk = (system(), user(), says())
+    for n, task in enumerate(["b", "a", "b", None]):
+        store.put(a_trace(*talk, id=f"t{n}", started_at=at(n), task_id=task))
+    store.put(a_trace(*talk, id="theirs", agent="billing", task_id="b"))
+    assert store.tasks(agents=["support"]) == ["a", "b"]
+    found = store.all_judged(agents=["support"], tasks=["b"])
+    assert [one.trace.id for one in found] == ["t0", "t2"]

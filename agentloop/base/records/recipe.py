@@ -1,0 +1,85 @@
+"""A recipe: every knob of a harvest."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from agentloop.base.errors import ConfigError, RecordError
+from agentloop.base.records.record import Json, Record, Score
+from agentloop.base.records.row import Method
+
+ONLY = {
+    "bad": (Method.SFT, Method.DPO),
+    "outcome": (Method.RFT,),
+    "band": (Method.RFT,),
+}
+"""Knob -> the methods that have it; all others are knobs of every method."""
+
+WHAT = ("method", "agents")
+"""What is harvested; the other fields are knobs."""
+
+
+class Recipe(Record):
+    """Every knob of a harvest. One store and one recipe give one dataset, byte for byte."""
+
+    method: Method
+    agents: tuple[str, ...]
+    """Whose calls are learned."""
+    where: str | None = None
+    """Which traces: an expression such as `outcome.reward >= 1 and not tag.test`."""
+    good: Score = 0.8
+    """The lowest score that is imitated, or preferred, or passes, in [0, 1]."""
+    bad: Score = 0.2
+    """The highest score that is a bad example, in [0, 1]."""
+    outcome: str | None = None
+    """The outcome that says how a run ended; None: the one that carries a reference."""
+    band: tuple[Score, Score] = (0.2, 0.8)
+    """The pass rates, both included, at which there is something to learn: a model that always
+    passes or never passes has no better answer of its own to learn from."""
+    valid_share: Score = 0.1
+    """Of the users (sessions, tasks) whose rows validate, in [0, 1]."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many rows."""
+    redact: bool | Json = True
+    """Whether personal data and secrets become pseudonyms; who looks, and what may stay."""
+
+    @classmethod
+    def asked(
+        cls, method: Method | str, agents: Iterable[str], knobs: Mapping[str, Any], **usual: Any
+    ) -> "Recipe":
+        """The recipe that somebody asked for; a knob that is None is as usual.
+
+        Raises:
+            ConfigError: there is no such knob, this method does not have it, or its value is none.
+        """
+        method = Method(method)
+        given = {name: value for name, value in knobs.items() if value is not None}
+        for name in given:
+            if name not in cls.model_fields or name in WHAT:
+                there = ", ".join(sorted(knobs_of(method)))
+                raise ConfigError(f"a harvest has no knob {name!r}; {method} has {there}")
+            if method not in ONLY.get(name, (method,)):
+                others = " and ".join(ONLY[name])
+                raise ConfigError(f"{name!r} is a knob of {others}, and says nothing to {method}")
+        fields = {**usual, **given, "method": method, "agents": tuple(agents)}
+        try:
+            made = cls.of(fields)
+        except RecordError as error:
+            raise ConfigError(f"harvest {method}: {error}") from error
+        if method is Method.DPO and made.bad >= made.good:
+            raise ConfigError(
+                f"bad ({made.bad}) must lie below good ({made.good}), or no answer is better"
+            )
+        return made
+
+    @property
+    def knobs(self) -> Json:
+        """What a manifest says of the recipe: the knobs that its method has, all of them."""
+        return self.model_dump(mode="json", include=set(knobs_of(self.method)))
+
+
+def knobs_of(method: Method) -> list[str]:
+    """The names of the knobs that a method has."""
+    there = [name for name in Recipe.model_fields if name not in WHAT]
+    return [name for name in there if method in ONLY.get(name, (method,))]

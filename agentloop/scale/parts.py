@@ -1,0 +1,106 @@
+"""A store, read in parts."""
+
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentloop import feedback, harvest
+from agentloop.base.records import Judged, Method, Recipe
+from agentloop.base.store import Place, Store
+from agentloop.harvest import Branch, Condition
+from agentloop.scale.drafts import IN_A_PART, Batch, Found, columns, condition
+
+if TYPE_CHECKING:
+    import ray.data
+
+
+class StoreParts:
+    """A store by its URL, read in parts by whoever has time. All workers must reach it."""
+
+    def __init__(self, url: str, *, size: int = IN_A_PART) -> None:
+        self.url, self._size = url, size
+
+    def count(self) -> int:
+        return _store(self.url).count()
+
+    def drafts(self, recipe: Recipe) -> "ray.data.Dataset":
+        import ray
+
+        store = _store(self.url)
+        condition(recipe, store.names().outcomes)
+        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self._parts(recipe))]
+        if not parts:
+            parts = [{"part": pickle.dumps(Part("contexts", ())), "n": 0}]
+        whole = ray.data.from_items(parts, override_num_blocks=len(parts))
+        return whole.map_batches(partial(self._drafts, recipe), batch_size=1)
+
+    def found(self, part: "Part", recipe: Recipe) -> Iterator[Found]:
+        """What a part of the store gives."""
+        store, where, agents = _store(self.url), condition(recipe), recipe.agents
+        if part.kind == "contexts":
+            forks = (fork.branches for fork in store.answers(part.of, agents=agents))
+            chosen = where if recipe.method is Method.DPO else None
+            contexts = (_branches(branches, chosen) for branches in forks)
+            return harvest.found(recipe, contexts=filter(None, contexts), where=where)
+        if part.kind == "tasks":
+            judged = store.all_judged(agents=agents, held_out=False, tasks=part.of)
+        else:
+            after, upto = part.of
+            judged = store.all_judged(agents=agents, held_out=False, after=after, upto=upto)
+        return harvest.found(recipe, judged=feedback.settle(judged), where=where)
+
+    def _drafts(self, recipe: Recipe, batch: Batch) -> dict[str, list[Any]]:
+        (number,), (part,) = batch["n"], batch["part"]
+        found = self.found(pickle.loads(part), recipe)  # noqa: S301 - what `drafts` has written
+        return columns(found, recipe, f"{number:08}")
+
+    def _parts(self, recipe: Recipe) -> Iterator["Part"]:
+        store, agents = _store(self.url), recipe.agents
+        match recipe.method:
+            case Method.SFT:
+                after: Place | None = None
+                for upto in _every(self._size, store.places(agents=agents)):
+                    yield Part("traces", (after, upto))
+                    after = upto
+            case Method.DPO:
+                yield from self._some("contexts", store.forked(agents=agents))
+                yield from self._some("tasks", store.tasks(agents=agents))
+            case Method.RFT:
+                yield from self._some("contexts", store.asked(agents=agents))
+
+    def _some(self, kind: str, of: Iterable[str]) -> Iterator["Part"]:
+        rest = iter(of)
+        while some := tuple(islice(rest, self._size)):
+            yield Part(kind, some)
+
+
+class Part(NamedTuple):
+    """What is read together."""
+
+    kind: str
+    """`traces` after one place and up to another, `contexts` or `tasks` of these names."""
+    of: Any
+
+
+@lru_cache(maxsize=4)
+def _store(url: str) -> Store:
+    """The store, once in each process."""
+    return Store(url, create=False)
+
+
+def _branches(made: Sequence[tuple[str, Judged]], where: Condition | None) -> list[Branch]:
+    settled = feedback.settle(judged for _, judged in made)
+    ids = [call for call, _ in made]
+    return harvest.branches(zip(ids, settled, strict=True), where)
+
+
+def _every(size: int, places: Iterable[Place]) -> Iterator[Place]:
+    """Every so many-th place, and the last."""
+    last, n = None, 0
+    for n, last in enumerate(places, 1):
+        if n % size == 0:
+            yield last
+    if last is not None and n % size:
+        yield last
