@@ -9,7 +9,7 @@ import typer
 from agentloop import jobs
 from agentloop.base.errors import ConfigError
 from agentloop.base.records import SERVICES, Method, RowRules
-from agentloop.harvest import Finding, Mended, Report, check, mend
+from agentloop.harvest import Finding, Mended, Redactor, Report, check, mend
 from agentloop.ui.cli.learning import funnel
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
 
@@ -37,13 +37,21 @@ def check_(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="--out may be a file that is there, FILE included.")
     ] = False,
+    personal: Annotated[
+        bool, typer.Option(help="Look for personal data and secrets; takes most of the time.")
+    ] = True,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="What is nobody's, e.g. your own help@shop.com, or all of @shop.com."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find what a provider would refuse, and what it would take and should not.
 
     --fix changes only what is safe to change, and never FILE without --overwrite: rows keep what
-    they say. Lines that it cannot mend are kept apart with the reasons; nothing is lost.
+    they say, personal data included. Lines that it cannot mend are kept apart with the reasons;
+    nothing is lost.
 
     Example: agentloop data check train.jsonl --method sft --provider openai --valid valid.jsonl
 
@@ -51,13 +59,24 @@ def check_(
     """
     if (to is not None or overwrite) and not fix:
         raise typer.BadParameter("--out and --overwrite go with --fix")
+    if keep and not personal:
+        raise typer.BadParameter("--no-personal looks for nothing; drop it, or --keep")
     with speaking():
         rules = rules_of(provider) if provider is not None else None
-        report = check(file, method, rules=rules, valid=valid)
+        look = Redactor(keep=keep or ()).kinds if personal else None
+        report = check(file, method, rules=rules, valid=valid, personal=look)
         mended = None
         if fix:
             place = to or file.with_name(f"{file.name.removesuffix('.jsonl')}.fixed.jsonl")
-            mended = mend(file, method, to=place, overwrite=overwrite, rules=rules, valid=valid)
+            mended = mend(
+                file,
+                method,
+                to=place,
+                overwrite=overwrite,
+                rules=rules,
+                valid=valid,
+                personal=look,
+            )
     if as_json:
         body = _found(report)
         document(body if mended is None else {**body, "fix": _did(mended)})
