@@ -203,7 +203,9 @@ class Rooms:
         versions: Collection[str | None] | None = None,
     ) -> Iterator[Judged]:
         self.flush()
-        found = self.store.all_judged(agents=agents, held_out=held_out, versions=versions)
+        found = self.store.all_judged(
+            agents=agents, held_out=held_out, versions=versions, spans=False
+        )
         return feedback.settle(found)
 
     def _branches(

@@ -47,7 +47,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "psutil": ("local/",),
     "pyarrow": ("harvest/exports", "scale/"),
     "pydantic": ("",),
-    "pydantic_core": ("local/",),
+    "pydantic_core": ("base/records/", "local/"),
     "pydantic_settings": ("base/settings",),
     "rapidfuzz": ("graders/similarity",),
     "ray": ("scale",),

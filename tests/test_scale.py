@@ -124,6 +124,17 @@ def test_parquet_files_give_the_rows_of_the_store_they_were_written_from(loop, t
     same(tmp_path / "local", tmp_path / "ray", manifest)
 
 
+@pytest.mark.parametrize("method", ["sft", "dpo", "rft"])
+def test_parts_of_a_postgresql_store_give_the_rows_of_the_whole(postgres_url, tmp_path, method):
+    knobs = RECIPES[method]
+    with AgentLoop(postgres_url) as loop:
+        fill(loop.store)
+        recipe = loop.recipe(method, agent="support", **knobs)
+        loop.harvest_to(tmp_path / "local", method, agent="support", **knobs)
+        manifest = scale.run(tmp_path / "ray", recipe, scale.StoreParts(postgres_url, size=7))
+    same(tmp_path / "local", tmp_path / "ray", manifest)
+
+
 class Dying(scale.StoreParts):
     """Kills the worker that reads a part for the first time, half-way through it."""
 

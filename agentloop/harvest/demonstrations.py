@@ -134,18 +134,20 @@ def _example(one: Judged, call: Call, output: Message, weights: tuple[int, ...])
         for c in trace.calls
         if c.output is not None and call.carries((*c.context, c.output)) and c.agent == call.agent
     ]
-    return SFTExample(
-        context=call.context,
-        output=output,
-        weights=weights,
-        tools=call.tools,
-        parallel_tool_calls=call.settings.get("parallel_tool_calls"),
-        unit=trace.unit,
-        traces=(trace.id,),
-        calls=(*(c.id for c in carried), call.id),
-        opinions=tuple(o.id for o in one.opinions if o.call_id in (None, call.id)),
-        producers=tuple(sorted({model for c in (*carried, call) if (model := producer(c))})),
-    )
+    together = call.settings.get("parallel_tool_calls")
+    said = {
+        "context": call.context,
+        "output": output,
+        "weights": weights,
+        "tools": call.tools,
+        "parallel_tool_calls": together if isinstance(together, bool) else None,
+        "unit": trace.unit,
+        "traces": (trace.id,),
+        "calls": (*(c.id for c in carried), call.id),
+        "opinions": tuple(o.id for o in one.opinions if o.call_id in (None, call.id)),
+        "producers": tuple(sorted({model for c in (*carried, call) if (model := producer(c))})),
+    }
+    return SFTExample.trusted(said)
 
 
 def producer(call: Call) -> str | None:

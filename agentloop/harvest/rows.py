@@ -17,7 +17,7 @@ from agentloop.base.records import (
     SFTExample,
     faults,
 )
-from agentloop.base.records.message import canonical, digest, renumber
+from agentloop.base.records.message import Numbers, canonical, digest, renumber
 from agentloop.harvest.redaction import Redactor
 from agentloop.harvest.rewards import REFERENCE
 from agentloop.harvest.splits import split
@@ -139,12 +139,40 @@ def _cut(body: Json) -> tuple[str, str]:
 
 
 def _text(value: Json) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    """The JSON text of an object, as `json.dumps` writes it."""
+    said = [
+        f"{_written(key)}: {_of_tools(inner) if key == 'tools' else _written(inner)}"
+        for key, inner in value.items()
+    ]
+    text = f"{{{', '.join(said)}}}"
     try:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate has no UTF-8; escaped it survives
         return json.dumps(value)
     return text
+
+
+_written = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _of_tools(tools: Any) -> str:
+    """The same of what is offered. Rows of one agent offer the same objects, which are the longer
+    part of many a row."""
+    if type(tools) is not list:
+        return _written(tools)
+    known = _offered.get(key := tuple(map(id, tools)))
+    if known is None:
+        if len(_offered) >= OFFERED:
+            _offered.clear()
+        known = _offered[key] = tuple(tools), _written(tools)
+    return known[1]
+
+
+_offered: dict[tuple[int, ...], tuple[tuple[Any, ...], str]] = {}
+"""What was offered latest, and its text; by its objects, which stay there for as long."""
+
+OFFERED = 64
+"""So much is remembered of that."""
 
 
 def _plain(message: Message) -> Json:
@@ -182,5 +210,6 @@ def _identity(example: Example) -> str:
             said, beside = example.context, example.fields
         case _:
             raise TypeError(f"no row is made of a {type(example).__name__}")
-    messages = [message.to_dict() for message in renumber(said).messages]
+    numbers = Numbers()
+    messages = [numbers.written(message) for message in said]
     return digest(canonical([messages, list(example.tools), beside]))

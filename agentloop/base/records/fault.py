@@ -5,10 +5,10 @@ and `FineTuneReinforcementRequestInput` schemas. Those let much pass (`{}` is va
 rules that servers enforce beyond them are here too. A row without a fault fits its schema.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
+from agentloop.base.records.record import of_json
 from agentloop.base.records.row import Method
 
 
@@ -128,6 +128,7 @@ def _conversation(
     found = [
         fault
         for n, message in enumerate(messages)
+        if not _is_text(message, roles)
         for fault in _message(message, f"{inside}messages[{n}]", roles)
     ]
     yield from found
@@ -139,21 +140,20 @@ def _answers(messages: Sequence[Mapping[str, Any]], inside: str, *, whole: bool)
     """Every tool call is answered before the talk goes on, and nothing else is answered."""
     open_calls: list[str] = []
     for n, message in enumerate(messages):
-        where = f"{inside}messages[{n}]"
         if message["role"] == "tool":
             if message["tool_call_id"] in open_calls:
                 open_calls.remove(message["tool_call_id"])
             else:
                 yield Fault(
                     "tool_without_call",
-                    f"{where} answers {message['tool_call_id']!r}, which no preceding message "
-                    "with 'tool_calls' asked for",
+                    f"{inside}messages[{n}] answers {message['tool_call_id']!r}, which no "
+                    "preceding message with 'tool_calls' asked for",
                 )
             continue
         if open_calls:
             yield Fault(
                 "unanswered_tool_call",
-                f"{where} comes before a tool message has answered {open_calls[0]!r}",
+                f"{inside}messages[{n}] comes before a tool message has answered {open_calls[0]!r}",
             )
         open_calls = [call["id"] for call in message.get("tool_calls") or ()]
     if open_calls and (whole or messages[-1]["role"] == "tool"):
@@ -161,6 +161,18 @@ def _answers(messages: Sequence[Mapping[str, Any]], inside: str, *, whole: bool)
 
 
 # ---------------------------------------------------------------------- one message
+
+
+def _is_text(message: Any, roles: frozenset[str]) -> bool:
+    """Whether a message is a text and nothing else, as most are; then it has no fault."""
+    if not isinstance(message, dict):
+        return False
+    role, keys = message.get("role"), len(message)
+    if type(message.get("content")) is not str or type(role) is not str or role not in roles:
+        return False
+    if role == "tool":
+        return keys == 3 and type(message.get("tool_call_id")) is str
+    return keys == 2 and role != "function"
 
 
 def _message(message: Any, where: str, roles: frozenset[str]) -> Iterator[Fault]:
@@ -318,7 +330,7 @@ def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(of_json(text), dict)
     except (ValueError, RecursionError):
         return False
 

@@ -73,7 +73,7 @@ class Call(Record):
 
     def carries(self, path: tuple[Message, ...]) -> bool:
         """Whether the model saw all of `path` first."""
-        return self.context[: len(path)] == path
+        return len(path) <= len(self.context) and self.context[: len(path)] == path
 
 
 class SpanKind(StrEnum):

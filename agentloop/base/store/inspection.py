@@ -18,13 +18,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from agentloop.base.records.message import ROOT, canonical, digest, node_id
+from agentloop.base.records.message import ROOT, Message, canonical, digest, node_id
 from agentloop.base.store import tables as t
 from agentloop.base.store.database import Database
 from agentloop.base.store.ledger import Ledger
 from agentloop.base.store.reading import PAGE, load
 from agentloop.base.store.tables import unpacked
-from agentloop.base.store.tree import parsed
 
 
 class Damage(NamedTuple):
@@ -105,7 +104,7 @@ def _bytes(database: Database, column: Column[Any]) -> Any:
 
 
 def _message_hash(body: str) -> str:
-    return digest(canonical(parsed(body).to_dict()))
+    return digest(canonical(Message.of_json(body).to_dict()))
 
 
 def _media_hash(body: str) -> str:
@@ -166,7 +165,7 @@ def _nodes(connection: Connection) -> Iterator[Damage]:
 
 def _role(kept: Any) -> str | None:
     try:
-        return parsed(unpacked(kept)).role
+        return Message.of_json(unpacked(kept)).role
     except (ValueError, ValidationError):  # told of the message itself
         return None
 
@@ -206,7 +205,7 @@ def _traces(connection: Connection) -> Iterator[Damage]:
         if not page:
             return
         try:
-            load(connection, page)
+            load(connection, page, trust=False)
         except Exception:  # noqa: BLE001 - which of them it is, and why, is found out one by one
             for id in page:
                 yield from _trace(connection, id)
@@ -215,7 +214,7 @@ def _traces(connection: Connection) -> Iterator[Damage]:
 
 def _trace(connection: Connection, id: str) -> Iterator[Damage]:
     try:
-        load(connection, [id])
+        load(connection, [id], trust=False)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is asked
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         yield Damage("trace", id, f"it cannot be put together: {said}")

@@ -1,14 +1,31 @@
-"""Records out: whole traces, put together again from the tables and the tree."""
+"""Records out: whole traces, put together again from the tables and the tree.
 
-import json
+What is stored was validated when it came, so it is taken as it is; and what calls have in common,
+the messages before them and their tools, is in memory once.
+"""
+
+import gc
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
-from agentloop.base.records import Call, Json, Judged, Opinion, Outcome, Span, Trace
+from agentloop.base.records import (
+    Call,
+    Json,
+    Judged,
+    Opinion,
+    Outcome,
+    Record,
+    Source,
+    Span,
+    Trace,
+    Usage,
+)
 from agentloop.base.records.message import Message
+from agentloop.base.records.record import of_json
 from agentloop.base.store import steps
 from agentloop.base.store import tables as t
 from agentloop.base.store.batch import (
@@ -23,94 +40,160 @@ PAGE = 200
 """Traces that are put together at a time."""
 
 
-def load(connection: Connection, ids: Sequence[str]) -> dict[str, Judged]:
-    """The traces of these ids with all that belongs to them, by id."""
+def load(
+    connection: Connection, ids: Sequence[str], *, spans: bool = True, trust: bool = True
+) -> dict[str, Judged]:
+    """The traces of these ids with all that belongs to them, by id.
+
+    Args:
+        spans: with their spans; who asks for the calls alone does not wait for these.
+        trust: as what was validated before it was stored. Otherwise it is validated once more, and
+            what has been damaged since is an error.
+    """
     found: dict[str, Judged] = {}
-    for start in range(0, len(ids), PAGE):  # databases bound the parameters of a statement
-        found |= _load(connection, ids[start : start + PAGE])
+    with _no_garbage():
+        for start in range(0, len(ids), PAGE):  # databases bound the parameters of a statement
+            page = ids[start : start + PAGE]
+            steps_of = steps.read(connection, page) if spans else {}
+            found |= _load(connection, page, steps_of, _trusted if trust else _validated)
     return found
 
 
-def _load(connection: Connection, ids: Sequence[str]) -> dict[str, Judged]:
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Nothing that is made meanwhile is garbage: that it be looked for, over and over, takes a
+    third of the time."""
+    looked_for = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looked_for:
+            gc.enable()
 
-    def of(table: Any, *order: Any) -> dict[str, list[Any]]:
-        query = select(table).where(table.c.trace_id.in_(ids)).order_by(*order)
-        grouped: dict[str, list[Any]] = defaultdict(list)
-        for row in connection.execute(query).mappings():
-            grouped[row["trace_id"]].append(row)
-        return grouped
 
-    traces = connection.execute(select(t.trace).where(t.trace.c.id.in_(ids))).mappings().all()
-    calls = of(t.call, t.call.c.index, t.call.c.id)
-    spans = steps.read(connection, ids)
-    opinions = of(t.opinion, t.opinion.c.given_at, t.opinion.c.id)
-    outcomes = of(t.outcome, t.outcome.c.name)
-    said = {row["id"]: json.loads(row["body"]) for rows in calls.values() for row in rows}
-    of_traces = {row["id"]: _tail(json.loads(row["body"])) for row in traces}
-    numbers = read_ids(connection, [*said.values(), *(tail.ids for tail in of_traces.values())])
-    ends = [row["output"] or row["context"] for rows in calls.values() for row in rows]
-    tree = read(connection, [*filter(None, ends), *(r["tail"] for r in traces if r["tail"])])
-    hashes = {row["toolset"] for rows in calls.values() for row in rows}
-    sets = connection.execute(select(t.toolset).where(t.toolset.c.hash.in_(hashes))).all()
-    tools = {row.hash: json.loads(row.body) for row in sets}
-    return {
-        row["id"]: Judged(
-            trace=_trace(
-                row,
-                of_traces[row["id"]],
-                tuple(_call(c, said[c["id"]], tree, numbers, tools) for c in calls[row["id"]]),
-                spans.get(row["id"], ()),
-                tree,
-                numbers,
-            ),
-            opinions=tuple(_record(Opinion, o, OPINION_COLUMNS) for o in opinions[row["id"]]),
-            outcomes=tuple(_record(Outcome, o, OUTCOME_COLUMNS) for o in outcomes[row["id"]]),
-        )
-        for row in traces
+Make = Callable[[Any, Json], Any]
+"""A record of a kind, from its fields as JSON has them."""
+
+TAKEN: Mapping[type[Record], Mapping[str, Callable[[Any], Any]]] = {
+    Call: {"aside": tuple, "usage": Usage.trusted},
+    Opinion: {"correction": Message.model_validate, "source": Source},
+}
+"""What JSON has another form for than a record."""
+
+
+def _trusted(kind: type[Record], fields: Json) -> Any:
+    for name, take in TAKEN.get(kind, {}).items():
+        if name in fields:
+            fields[name] = take(fields[name])
+    return kind.trusted(fields)
+
+
+def _validated(kind: type[Record], fields: Json) -> Any:
+    return kind.of(fields)
+
+
+class _Row(NamedTuple):
+    """A row of a table: what a record says of itself, and what the row alone knows."""
+
+    fields: Json
+    more: tuple[Any, ...]
+
+
+class _Table(NamedTuple):
+    """What is asked of a table: columns that are fields, others, the body; and of which traces."""
+
+    names: tuple[str, ...]
+    query: Select[Any]
+    of: Any
+
+    @classmethod
+    def make(cls, table: Any, of: str, names: Iterable[str], *more: str, by: Any = ()) -> "_Table":
+        names = tuple(names)
+        columns = [table.c[name] for name in (*names, *more, "body")]
+        return cls(names, select(*columns).order_by(*(table.c[name] for name in by)), table.c[of])
+
+    def rows(self, connection: Connection, ids: Sequence[str]) -> list[_Row]:
+        """The rows of these traces."""
+        names, width = self.names, len(self.names)
+        return [
+            _Row(dict(zip(names, row, strict=False)) | of_json(row[-1]), row[width:-1])
+            for row in connection.execute(self.query.where(self.of.in_(ids))).all()
+        ]
+
+
+_TRACES = _Table.make(t.trace, "id", TRACE_ROW, "tail")
+_CALLS = _Table.make(
+    *(t.call, "trace_id", CALL_ROW, "context", "output", "toolset"), by=("index", "id")
+)
+_OPINIONS = _Table.make(t.opinion, "trace_id", OPINION_COLUMNS, by=("given_at", "id"))
+_OUTCOMES = _Table.make(t.outcome, "trace_id", OUTCOME_COLUMNS, by=("name",))
+
+
+def _load(
+    connection: Connection,
+    ids: Sequence[str],
+    spans: Mapping[str, tuple[Span, ...]],
+    make: Make,
+) -> dict[str, Judged]:
+    traces, calls = _TRACES.rows(connection, ids), _CALLS.rows(connection, ids)
+    tails = [_Tail.of(row) for row in traces]
+    numbers = read_ids(connection, [*(c.fields for c in calls), *(tail.ids for tail in tails)])
+    ends = [output or context for _, (context, output, _) in calls]
+    tree = read(connection, filter(None, [*ends, *(tail.node for tail in tails)]))
+    tools = _toolsets(connection, {toolset for _, (_, _, toolset) in calls})
+    of_trace = {
+        "calls": _grouped(make(Call, _call(row, tree, numbers, tools)) for row in calls),
+        "opinions": _grouped(make(Opinion, row.fields) for row in _OPINIONS.rows(connection, ids)),
+        "outcomes": _grouped(make(Outcome, row.fields) for row in _OUTCOMES.rows(connection, ids)),
     }
+    found = {}
+    for row, tail in zip(traces, tails, strict=True):
+        id = row.fields["id"]
+        belongs = {name: tuple(there.get(id, ())) for name, there in of_trace.items()}
+        fields = {"calls": belongs.pop("calls"), "spans": spans.get(id, ())}
+        fields["tail"] = tail.messages(tree, numbers)
+        found[id] = make(Judged, {"trace": make(Trace, row.fields | fields), **belongs})
+    return found
 
 
 class _Tail(NamedTuple):
-    """What a trace's body says, and what it says of its tail."""
+    """Where a trace's tail ends in the tree, what is said of its ids, and how long it is."""
 
-    body: Json
+    node: str | None
     ids: Json
     length: int
 
+    @classmethod
+    def of(cls, row: _Row) -> "_Tail":
+        """What a row tells of it, taken out of the fields."""
+        said, (node,) = row.fields, row.more
+        ids = {n: said.pop(f"tail_{n}") for n in ("ids", "ids_before") if f"tail_{n}" in said}
+        return cls(node, ids, said.pop("tail_length", 0))
 
-def _tail(body: Json) -> _Tail:
-    ids = {n: body.pop(f"tail_{n}") for n in ("ids", "ids_before") if f"tail_{n}" in body}
-    return _Tail(body, ids, body.pop("tail_length", 0))
-
-
-def _trace(
-    row: Any,
-    said: _Tail,
-    calls: tuple[Call, ...],
-    spans: tuple[Span, ...],
-    tree: Tree,
-    numbers: Ids,
-) -> Trace:
-    tail: tuple[Message, ...] = ()
-    if row["tail"]:
-        tail = tree.original(row["tail"], numbers.of(said.ids))[-said.length :]
-    columns = {name: row[name] for name in TRACE_ROW}
-    return Trace(**columns, **said.body, calls=calls, spans=spans, tail=tail)
+    def messages(self, tree: Tree, numbers: Ids) -> tuple[Message, ...]:
+        return tree.original(self.node, numbers.of(self.ids))[-self.length :] if self.node else ()
 
 
-def _call(row: Any, body: Json, tree: Tree, numbers: Ids, tools: dict[str, Any]) -> Call:
-    ids = numbers.of(body)
-    end = row["output"] or row["context"]
+def _call(row: _Row, tree: Tree, numbers: Ids, tools: Mapping[str, tuple[Json, ...]]) -> Json:
+    """The fields of a call."""
+    fields, (context, output, toolset) = row
+    ids, end = numbers.of(fields), output or context
     messages = tree.original(end, ids) if end else ()
-    columns = {name: row[name] for name in CALL_ROW}
-    return Call(
-        **columns,
-        **body,
-        context=messages[:-1] if row["output"] else messages,
-        output=messages[-1] if row["output"] else None,
-        tools=tools[row["toolset"]],
-    )
+    fields["context"] = messages[:-1] if output else messages
+    fields["output"] = messages[-1] if output else None
+    fields["tools"] = tools[toolset]
+    return fields
 
 
-def _record(kind: Any, row: Any, columns: set[str]) -> Any:
-    return kind(**{name: row[name] for name in columns}, **json.loads(row["body"]))
+def _toolsets(connection: Connection, hashes: Iterable[str]) -> dict[str, tuple[Json, ...]]:
+    query = select(t.toolset.c.hash, t.toolset.c.body).where(t.toolset.c.hash.in_(hashes))
+    return {hash: tuple(of_json(body)) for hash, body in connection.execute(query)}
+
+
+def _grouped(records: Iterable[Any]) -> dict[str, list[Any]]:
+    """Records by the trace that they are of."""
+    grouped: dict[str, list[Any]] = defaultdict(list)
+    for record in records:
+        grouped[record.trace_id].append(record)
+    return grouped

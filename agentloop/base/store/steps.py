@@ -4,7 +4,6 @@ What a tool returned is in the message that told the model so. Where that is sto
 which message it is.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,8 +12,8 @@ from sqlalchemy import Connection, select
 
 from agentloop.base.records import Span
 from agentloop.base.records.message import verbatim
+from agentloop.base.records.record import of_json
 from agentloop.base.store import tables as t
-from agentloop.base.store.tree import parsed
 
 IN_A_PART = 64
 """So many spans are stored together."""
@@ -71,7 +70,7 @@ def merged(
         return []
     there: dict[str, dict[int, list[Fields]]] = defaultdict(dict)
     for row in _rows(connection, spans):
-        there[row.trace_id][row.part] = json.loads(row.body)
+        there[row.trace_id][row.part] = of_json(row.body)
     rows = []
     for trace_id, new in sorted(spans.items()):
         parts, said = there[trace_id], texts.get(trace_id, {})
@@ -88,7 +87,7 @@ def read(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Span, ..
     """The spans of these traces, in the order they began."""
     found: dict[str, list[Fields]] = defaultdict(list)
     for row in _rows(connection, ids):
-        found[row.trace_id] += json.loads(row.body)
+        found[row.trace_id] += of_json(row.body)
     hashes = {
         hash for spans in found.values() for span in spans for hash in span.get(SAID, {}).values()
     }
@@ -147,7 +146,7 @@ def _shorten(spans: Iterable[Fields], texts: Texts) -> bool:
 def _whole(span: Fields, bodies: Mapping[str, str]) -> Fields:
     said = span.pop(SAID, {})
     if said:
-        span["data"] |= {name: parsed(bodies[hash]).content for name, hash in said.items()}
+        span["data"] |= {name: of_json(bodies[hash])["content"] for name, hash in said.items()}
     return span
 
 

@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice, zip_longest
+from math import inf
 from threading import Lock
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    Select,
     case,
     distinct,
     exists,
@@ -51,6 +51,10 @@ class Place(NamedTuple):
 
     started_at: datetime
     id: str
+
+
+_place = tuple_(t.trace.c.started_at, t.trace.c.id)
+"""The same in the database."""
 
 
 class Names(NamedTuple):
@@ -244,6 +248,7 @@ class Store:
         upto: Place | None = None,
         newest_first: bool = False,
         limit: int | None = None,
+        spans: bool = True,
     ) -> Iterator[Judged]:
         """Traces with everything said about them, oldest first, `PAGE` in memory at a time.
 
@@ -254,6 +259,7 @@ class Store:
             versions: only traces of these versions; None is the agent's own model.
             tasks: only traces that tried one of these.
             after, upto: only traces that stand after a place, and up to another.
+            spans: with their spans; who asks for the calls alone has them sooner.
         """
         conditions = self._conditions(agents, held_out)
         if since is not None:
@@ -266,15 +272,11 @@ class Store:
             named = t.trace.c.version.in_([v for v in versions if v is not None])
             own = t.trace.c.version.is_(None)
             conditions.append(named | own if None in versions else named)
-        place = tuple_(t.trace.c.started_at, t.trace.c.id)
         if after is not None:
-            conditions.append(place > after)
+            conditions.append(_place > after)
         if upto is not None:
-            conditions.append(place <= upto)
-        order = [t.trace.c.started_at, t.trace.c.id]
-        ids = select(t.trace.c.id).where(*conditions).limit(limit)
-        ids = ids.order_by(*[c.desc() for c in order] if newest_first else order)
-        for page in self._pages(ids):
+            conditions.append(_place <= upto)
+        for page in self._pages(conditions, newest_first=newest_first, limit=limit, spans=spans):
             yield from page
 
     def places(self, *, agents: Sequence[str]) -> Iterator[Place]:
@@ -333,7 +335,8 @@ class Store:
         return self._contexts(t.call.c.context.in_(ends_with_user), agents)
 
     def answers(self, contexts: Sequence[str], *, agents: Sequence[str]) -> Iterator[Fork]:
-        """All that one of `agents` made of these contexts, context by context."""
+        """All that one of `agents` made of these contexts, context by context; the traces are
+        without their spans."""
         mine, joined = self._mine(agents)
         branches = (
             select(t.call.c.context, t.call.c.id, t.call.c.trace_id)
@@ -345,7 +348,8 @@ class Store:
             page: dict[str, list[tuple[str, str]]] = {node: [] for node in some}
             with self._database.read() as connection:
                 rows = connection.execute(branches.where(mine, t.call.c.context.in_(page))).all()
-                traces = load(connection, sorted({row.trace_id for row in rows}))
+                ids_of = sorted({row.trace_id for row in rows})
+                traces = load(connection, ids_of, spans=False)
             for node, call_id, trace_id in rows:
                 page[node].append((call_id, trace_id))
             for node, calls in page.items():
@@ -387,11 +391,32 @@ class Store:
         """How large the store is."""
         return inspection.stats(self._database)
 
-    def _pages(self, ids: Select[Any]) -> Iterator[list[Judged]]:
+    def _pages(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        *,
+        newest_first: bool,
+        limit: int | None,
+        spans: bool,
+    ) -> Iterator[list[Judged]]:
+        """The traces of which all conditions are true; each page goes on where the last one ended,
+        up to what was the end when the first was read."""
+        query = select(t.trace.c.started_at, t.trace.c.id).where(*conditions)
+        up = query.order_by(t.trace.c.started_at, t.trace.c.id)
+        down = query.order_by(t.trace.c.started_at.desc(), t.trace.c.id.desc())
         with self._database.read() as connection:
-            wanted = list(connection.scalars(ids))
-        for start in range(0, len(wanted), PAGE):
-            page = wanted[start : start + PAGE]
+            newest = connection.execute(down.limit(1)).first()
+        if newest is None:
+            return
+        ordered = (down if newest_first else up).where(_place <= Place(*newest))
+        asked, left = ordered, inf if limit is None else limit
+        while left > 0:
             with self._database.read() as connection:
-                found = load(connection, page)
-            yield [found[id] for id in page if id in found]
+                rows = connection.execute(asked.limit(int(min(PAGE, left)))).all()
+                found = load(connection, [row.id for row in rows], spans=spans)
+            if not rows:
+                return
+            yield [found[row.id] for row in rows]
+            last = Place(*rows[-1])
+            asked = ordered.where(_place < last if newest_first else _place > last)
+            left -= len(rows)

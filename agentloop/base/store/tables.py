@@ -43,10 +43,9 @@ class Moment(TypeDecorator[datetime]):
         """As SQLAlchemy writes moments for SQLite, which has no type for them."""
         return _written if dialect.name == "sqlite" else super().bind_processor(dialect)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Without the detour by way of a moment that knows of no zone."""
+        return _read if dialect.name == "sqlite" else _in_utc
 
 
 def _written(moment: datetime | None) -> str | None:
@@ -55,6 +54,14 @@ def _written(moment: datetime | None) -> str | None:
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return moment.isoformat(" ", "microseconds")[:26]
+
+
+def _read(written: str | None) -> datetime | None:
+    return None if written is None else datetime.fromisoformat(f"{written}+00:00")
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
 
 
 class Words(TypeDecorator[str]):
@@ -75,10 +82,15 @@ class Words(TypeDecorator[str]):
         """Drivers take texts as they are; a row has several of these."""
         return _escaped
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or "\x1a" not in value:
-            return value
-        return _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Drivers give texts as they are."""
+        return _unescaped
+
+
+def _unescaped(text: str | None) -> str | None:
+    if text is None or "\x1a" not in text:
+        return text
+    return _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), text)
 
 
 def _escaped(text: str | None) -> str | None:
@@ -117,8 +129,13 @@ class Hash(_Bytes):
         at once, and looks for an adapter for each `bytes`."""
         return _bytearray if dialect.name == "sqlite" else _bytes
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return value if value is None or isinstance(value, str) else bytes(value).hex()
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Drivers give bytes as they are."""
+        return _digits
+
+
+def _digits(kept: bytes | str | None) -> str | None:
+    return kept if kept is None or isinstance(kept, str) else kept.hex()
 
 
 def _bytes(digits: str | None) -> bytes | None:
@@ -141,8 +158,9 @@ class Body(_Bytes):
         """Drivers take texts and bytes as they are."""
         return _packed_for_lite if dialect.name == "sqlite" else _packed
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else unpacked(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Drivers give texts and bytes as they are."""
+        return _whole
 
 
 def _packed(body: str | bytes | None) -> bytes | None:
@@ -154,6 +172,10 @@ def _packed_for_lite(body: str | bytes | None) -> str | bytearray | None:
     if kept is None:
         return None
     return bytearray(kept) if kept[:1] == COMPRESSED else kept.decode()
+
+
+def _whole(kept: str | bytes | None) -> str | None:
+    return None if kept is None else unpacked(kept)
 
 
 def unpacked(kept: str | bytes) -> str:

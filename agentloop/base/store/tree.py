@@ -1,8 +1,6 @@
 """The conversation tree: where a call stands in it, and how its messages are found again."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,10 +14,12 @@ from agentloop.base.records.message import (
     Numbers,
     canonical,
     digest,
+    highest,
     node_id,
     restore,
     verbatim,
 )
+from agentloop.base.records.record import Json, of_json
 from agentloop.base.store import tables
 
 IDS_IN_A_ROW = 16
@@ -178,14 +178,16 @@ class Paths:
 class Tree(Mapping[str, tuple[Message, ...]]):
     """Some of the tree in memory: node -> the messages from the root to it."""
 
-    def __init__(self, nodes: Mapping[str, tuple[str, Message]]) -> None:
+    def __init__(self, nodes: Mapping[str, tuple[str, Json]]) -> None:
         self._nodes = nodes
+        self._numbered = {ROOT: 0}
+        self._original: dict[tuple[str, tuple[str, ...]], tuple[Message, ...]] = {(ROOT, ()): ()}
 
     def __getitem__(self, node: str) -> tuple[Message, ...]:
         messages: list[Message] = []
         while node != ROOT:
-            node, message = self._nodes[node]
-            messages.append(message)
+            node, said = self._nodes[node]
+            messages.append(Message.trusted(said))
         return tuple(reversed(messages))
 
     def __iter__(self) -> Any:
@@ -194,30 +196,53 @@ class Tree(Mapping[str, tuple[Message, ...]]):
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def original(self, node: str, ids: Sequence[str]) -> tuple[Message, ...]:
-        """The messages with the tool-call ids that they had."""
-        return restore(self[node], ids)
+    def original(self, node: str, ids: tuple[str, ...]) -> tuple[Message, ...]:
+        """The messages with the tool-call ids that they had. A path that goes on with one that was
+        asked for before, ids and all, begins with the same objects."""
+        there = node, ids[: self._ids_up_to(node)]
+        found = self._original.get(there)
+        if found is None:
+            above, more = node, []
+            while found is None:
+                above, said = self._nodes[above]
+                more.append(said)
+                found = self._original.get((above, ids[: self._numbered[above]]))
+            found = self._original[there] = (*found, *restore(reversed(more), ids))
+        return found
+
+    def _ids_up_to(self, node: str) -> int:
+        """How many tool-call ids stand on the way to a node."""
+        way = []
+        while node not in self._numbered:
+            way.append(node)
+            node = self._nodes[node][0]
+        ids = self._numbered[node]
+        for below in reversed(way):
+            ids = self._numbered[below] = max(ids, highest(self._nodes[below][1]))
+        return ids
 
 
 def read(connection: Connection, leaves: Iterable[str]) -> Tree:
     """All that leads from the root to `leaves`."""
     wanted = sorted(set(leaves) - {ROOT})
-    rows: list[Row[Any]] = []
+    rows: list[Any] = []
     for start in range(0, len(wanted), 5_000):  # databases bound the parameters of a statement
         rows += connection.execute(_UP, {"leaves": wanted[start : start + 5_000]}).all()
-    media = _media(connection, {row.message: row.body for row in rows if REFERENCE in row.body})
-    return Tree({row.id: (row.parent, media.get(row.message) or parsed(row.body)) for row in rows})
+    said = {id: (parent, of_json(body)) for id, parent, body in rows}
+    if with_media := [id for id, _, body in rows if REFERENCE in body]:
+        media = _media(connection, [said[id][1] for id in with_media])
+        said |= {id: (said[id][0], unshelve(said[id][1], media)) for id in with_media}
+    return Tree(said)
 
 
-def _media(connection: Connection, bodies: Mapping[str, str]) -> dict[str, Message]:
-    """The messages of these bodies that refer to media, with these in their place, by hash."""
-    said = {hash: json.loads(body) for hash, body in bodies.items()}
-    wanted = sorted(set().union(*map(references, said.values())))
+def _media(connection: Connection, said: Iterable[Json]) -> dict[str, str]:
+    """The media that these messages refer to, by hash."""
+    wanted = sorted(set().union(*map(references, said)))
     found: dict[str, str] = {}
     for start in range(0, len(wanted), 5_000):
         asked = select(tables.media).where(tables.media.c.hash.in_(wanted[start : start + 5_000]))
         found |= {row.hash: row.body for row in connection.execute(asked)}
-    return {h: Message.model_validate(unshelve(whole, found)) for h, whole in said.items()}
+    return found
 
 
 class Ids:
@@ -241,7 +266,7 @@ def read_ids(connection: Connection, bodies: Iterable[Mapping[str, Any]]) -> Ids
     found: list[Row[Any]] = []
     for start in range(0, len(wanted), 5_000):
         found += connection.execute(_IDS, {"last": wanted[start : start + 5_000]}).all()
-    return Ids({row.hash: (row.before, json.loads(row.body)) for row in found})
+    return Ids({row.hash: (row.before, of_json(row.body)) for row in found})
 
 
 def _upwards() -> Any:
@@ -255,7 +280,7 @@ def _upwards() -> Any:
     up = up.union(
         select(above.c.id, above.c.parent, above.c.message).join(up, above.c.id == up.c.parent)
     )
-    return select(up.c.id, up.c.parent, up.c.message, message.c.body).join(
+    return select(up.c.id, up.c.parent, message.c.body).join(
         message, message.c.hash == up.c.message
     )
 
@@ -280,15 +305,3 @@ def _backwards() -> Any:
 
 
 _IDS = _backwards()
-
-
-SHORT = 16_384
-"""Characters of a body that is remembered; so many are at most 16 million."""
-
-
-def parsed(body: str) -> Message:
-    """The message of a stored body. Messages are frozen, so equal ones may be one object."""
-    return _remembered(body) if len(body) <= SHORT else Message.of_json(body)
-
-
-_remembered = lru_cache(maxsize=1024)(Message.of_json)
