@@ -30,7 +30,7 @@ LOCAL = "agentloop.local"
 HOMES = {  # where each dependency lives; nowhere else may import it
     "agents": ("capture/", "ui/"),
     "alembic": ("base/store/migrations/",),
-    "datasets": ("local/",),
+    "datasets": ("harvest/exports/arrow", "local/"),
     "fastapi": ("local/",),
     "google": ("capture/importers/otlp_protobuf",),
     "httpx2": ("ui/",),
@@ -45,7 +45,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "phonenumbers": ("harvest/redaction/phones",),
     "presidio_analyzer": ("harvest/redaction/presidio",),
     "psutil": ("local/",),
-    "pyarrow": ("harvest/exports", "scale/"),
+    "pyarrow": ("scale/",),
     "pydantic": ("",),
     "pydantic_core": ("base/records/", "local/"),
     "pydantic_settings": ("base/settings",),

@@ -3,6 +3,7 @@
 from agentloop.harvest.advice import Advice, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
+from agentloop.harvest.exports import Exported, Format, Left, export
 from agentloop.harvest.files import files_of, write
 from agentloop.harvest.pipeline import SIDES, Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
@@ -19,8 +20,11 @@ __all__ = [
     "Branch",
     "Condition",
     "Draft",
+    "Exported",
     "Finding",
+    "Format",
     "Harvest",
+    "Left",
     "Mended",
     "Redactor",
     "Report",
@@ -30,6 +34,7 @@ __all__ = [
     "dpo",
     "drafted",
     "evidence",
+    "export",
     "files_of",
     "found",
     "gather",

@@ -9,7 +9,18 @@ import typer
 from agentloop import jobs
 from agentloop.base.errors import ConfigError
 from agentloop.base.records import SERVICES, Method, RowRules
-from agentloop.harvest import Finding, Mended, Redactor, Report, check, mend
+from agentloop.harvest import (
+    Exported,
+    Finding,
+    Format,
+    Left,
+    Mended,
+    Redactor,
+    Report,
+    check,
+    export,
+    mend,
+)
 from agentloop.ui.cli.learning import funnel
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
 
@@ -157,6 +168,51 @@ def _tell_fixed(method: Method, provider: str | None, mended: Mended) -> None:
     for code, n in mended.did.items():
         out.print(f"    {code}: {n}", markup=False)
     _tell(places.fixed, method, provider, mended.report)
+
+
+@data.command("export")
+def export_(
+    dataset: Annotated[
+        str, typer.Argument(help="Id of a dataset, or the folder of a harvest.", metavar="DATASET")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    format: Annotated[Format, typer.Option(help="Who is to read it.")] = Format.OPENAI,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="--out may be an earlier export.")
+    ] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the rows of a dataset for another library.
+
+    openai: the rows as they are. trl: conversations as TRL's trainers take them, arguments of tool
+    calls as objects. kto: good and bad answers of pairs, one by one. parquet and datasets: as trl,
+    for those who read columns (extra export).
+
+    Example: agentloop data export data/sft --format trl --out data/sft-trl
+    """
+    if (folder := Path(dataset)).is_dir():
+        with speaking():
+            done = export(folder, format, to, overwrite=overwrite)
+    else:
+        with opened(store) as loop:
+            done = export(loop.ledger.dataset(dataset), format, to, overwrite=overwrite)
+    if as_json:
+        document({**done.wire, "out": str(done.to)})
+    else:
+        _tell_exported(done)
+
+
+def _tell_exported(done: Exported) -> None:
+    form = f" as {done.form.value}" if done.form else ""
+    out.print(
+        f"{done.dataset}{form}: {done.rows['train']} rows to train on, {done.rows['valid']} to "
+        f"validate with -> {done.to}",
+        markup=False,
+    )
+    if done.left:
+        told = [(n, code, Left(code).sentence) for code, n in done.left.items()]
+        table(("left out", "reason", "what to do"), told)
 
 
 @data.command("list")
