@@ -30,8 +30,16 @@ TRAIN = {
 }
 
 
-def card(dataset: str, form: Form, types: Mapping[str, str], sides: Sequence[str]) -> str:
-    """The text of `README.md`."""
+def card(
+    dataset: str, form: Form, types: Mapping[str, str], sides: Sequence[str], *, sha: str
+) -> str:
+    """The text of `README.md`.
+
+    Args:
+        sha: of the rows. `datasets` keeps what it has read under the name of the configuration,
+            and would give the rows of an earlier export to the same place: so it is in the name.
+    """
+    name = json.dumps(f"{dataset}-{sha}")
     files = "".join(f"\n  - split: {SPLITS[side]}\n    path: {side}.jsonl" for side in sides)
     # A JSON text is a YAML text, whatever the field is called.
     columns = "".join(f"\n  - name: {json.dumps(n)}\n    {YAML[t]}" for n, t in types.items())
@@ -40,9 +48,10 @@ def card(dataset: str, form: Form, types: Mapping[str, str], sides: Sequence[str
     return f"""\
 ---
 configs:
-- config_name: default
+- config_name: {name}
   data_files:{files}
 dataset_info:
+  config_name: {name}
   features:{columns}
 ---
 # {dataset}

@@ -88,8 +88,8 @@ SENTENCES = {
     Left.OLDER_FORM: "It has `function_call`, the form of 2023; say it as `tool_calls`.",
     Left.FIRST_WORD: "The assistant speaks first, so there is no prompt for what it says; put a "
     "system message before it.",
-    Left.NUMBER: "It holds a number that other readers of JSON do not take, of more than 64 bits or "
-    "infinite; say it as a text.",
+    Left.NUMBER: "It holds a number that other readers of JSON do not take, of more than 64 bits "
+    "or infinite; say it as a text.",
     Left.UNICODE: "It holds half a character (a lone surrogate), of which other readers make none; "
     "leave it out.",
 }

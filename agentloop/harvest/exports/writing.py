@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -245,7 +246,8 @@ def _reshaped(source: _Source, format: Format, to: Path, draft: Path) -> Exporte
 
         arrow.convert(draft, there, types, parquet=format is Format.PARQUET)
     else:
-        (draft / "README.md").write_text(card(source.id, form, types, there))
+        told = card(source.id, form, types, there, sha=_sha(draft / f"{s}.jsonl" for s in there))
+        (draft / "README.md").write_text(told)
     return Exported(to, source.id, format, form, rows, dict(left.most_common()))
 
 
@@ -296,6 +298,16 @@ def _first(new: str, line: int, seen: Seen) -> bool:
     """Whether this verdict is new: an answer that stands in several pairs was judged once."""
     name = digest(new.encode())
     return seen.find(name) is None and seen.first(name, Sight(line, "")).line == line
+
+
+def _sha(files: Iterable[Path]) -> str:
+    """The first 12 digits of a hash of the files' bytes."""
+    hashed = sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while some := opened.read(1 << 20):
+                hashed.update(some)
+    return hashed.hexdigest()[:12]
 
 
 @contextmanager
