@@ -27,7 +27,7 @@ from agentloop.harvest.exports.forms import (
     written,
 )
 from agentloop.harvest.files import files_of, replacing
-from agentloop.harvest.pipeline import SIDES
+from agentloop.harvest.splits import SIDES
 
 OURS = re.compile(
     r"(train|valid|left)\.(jsonl|parquet)|README\.md|export\.json|dataset_dict\.json"
