@@ -3,6 +3,7 @@
 from agentloop.harvest.advice import Advice, Gathering, advise
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
+from agentloop.harvest.exports import Exported, Format, Left, export
 from agentloop.harvest.files import files_of, write
 from agentloop.harvest.folders import Folder
 from agentloop.harvest.pipeline import Harvest, drafted, gather
@@ -26,10 +27,13 @@ __all__ = [
     "Cleaning",
     "Condition",
     "Draft",
+    "Exported",
     "Finding",
     "Folder",
+    "Format",
     "Gathering",
     "Harvest",
+    "Left",
     "Mended",
     "Redactor",
     "Report",
@@ -39,6 +43,7 @@ __all__ = [
     "check",
     "dpo",
     "drafted",
+    "export",
     "files_of",
     "found",
     "gather",
