@@ -57,7 +57,7 @@ def run(
         EmptyHarvest: there is no row.
     """
     ray = _ray()
-    named = _named(against, tokenizer)
+    named = names(against, tokenizer)
     cleaning(recipe.to_line(), named)
     with cluster(workers):
         blocks = _in_order(source.drafts(recipe, named))
@@ -80,7 +80,8 @@ def recipe(method: Method | str, agents: Sequence[str], knobs: Mapping[str, Any]
     return Recipe.asked(method, agents, asked, good=settings.good, bad=settings.bad)
 
 
-def _named(against: Path | str | None, tokenizer: Path | str | None) -> Named:
+def names(against: Path | str | None, tokenizer: Path | str | None) -> Named:
+    """Test set and tokenizer, as workers find them."""
     file = str(Path(against).resolve()) if against is not None else None
     if tokenizer is not None and Path(tokenizer).is_dir():
         tokenizer = Path(tokenizer).resolve()

@@ -38,7 +38,7 @@ class StoreParts:
 
         store = _store(self.url)
         condition(recipe, store.names().outcomes)
-        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self._parts(recipe))]
+        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self.parts(recipe))]
         if not parts:
             parts = [{"part": pickle.dumps(Part("contexts", ())), "n": 0}]
         whole = ray.data.from_items(parts, override_num_blocks=len(parts))
@@ -70,7 +70,12 @@ class StoreParts:
         found = self.found(pickle.loads(part), recipe)  # noqa: S301 - what `drafts` has written
         return columns(found, recipe, named, f"{number:08}")
 
-    def _parts(self, recipe: Recipe) -> Iterator["Part"]:
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of outcomes that there are."""
+        return _store(self.url).names().outcomes
+
+    def parts(self, recipe: Recipe) -> Iterator["Part"]:
+        """What is read together, in the order of the local engine."""
         store, agents = _store(self.url), recipe.agents
         match recipe.method:
             case Method.SFT:

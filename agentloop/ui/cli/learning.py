@@ -182,7 +182,7 @@ def harvest(
     ] = Engine.LOCAL,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="For ray: so many processes, where RAY_ADDRESS names no cluster."),
+        typer.Option(min=1, help="So many processes; for ray where RAY_ADDRESS names no cluster."),
     ] = None,
     parquet: Annotated[
         Path | None,
@@ -212,8 +212,8 @@ def harvest(
         return
     if method is None or agent is None:
         raise typer.BadParameter("say METHOD and AGENT, or --update DATASET")
-    if engine is Engine.LOCAL and (workers is not None or parquet is not None):
-        raise typer.BadParameter("--workers and --from go with --engine ray")
+    if engine is Engine.LOCAL and parquet is not None:
+        raise typer.BadParameter("--from goes with --engine ray")
     if not redact and (pii or keep):
         raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
     with speaking():
@@ -250,14 +250,18 @@ def harvest(
             manifest = scale.run(to, recipe, scale.ParquetParts(parquet), **beside)
     else:
         with opened(store) as loop:
-            if engine is Engine.LOCAL:
+            recipe = loop.recipe(method, agent=agent, **knobs)
+            url, ledger = loop.database_url, loop.ledger
+            if engine is Engine.LOCAL and workers is not None and workers > 1:
+                named = scale.names(against, tokenizer)
+                manifest = scale.run_here(to, recipe, url, ledger, workers=workers, named=named)
+            elif engine is Engine.LOCAL:
                 manifest = loop.harvest_to(to, method, agent=agent, **knobs)
             else:
-                recipe = loop.recipe(method, agent=agent, **knobs)
-                as_of = loop.ledger.point()
-                source = scale.StoreParts(loop.database_url)
+                as_of = ledger.point()
+                source = scale.StoreParts(url)
                 manifest = scale.run(to, recipe, source, **beside)
-                scale.write_down(to, manifest, loop.ledger, as_of=as_of)
+                scale.write_down(to, manifest, ledger, as_of=as_of)
     if as_json:
         document({**manifest, "out": str(to)})
     else:
