@@ -3,7 +3,9 @@
 from agentloop.harvest.advice import Advice, Gathering, advise
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
+from agentloop.harvest.exports import Exported, Format, Left, export
 from agentloop.harvest.files import files_of, write
+from agentloop.harvest.folders import Folder
 from agentloop.harvest.pipeline import Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.questions import found, spans_for
@@ -25,9 +27,13 @@ __all__ = [
     "Cleaning",
     "Condition",
     "Draft",
+    "Exported",
     "Finding",
+    "Folder",
+    "Format",
     "Gathering",
     "Harvest",
+    "Left",
     "Mended",
     "Redactor",
     "Report",
@@ -37,6 +43,7 @@ __all__ = [
     "check",
     "dpo",
     "drafted",
+    "export",
     "files_of",
     "found",
     "gather",
