@@ -197,7 +197,7 @@ class Gathering:
                 tool["unknown"] += 1
             elif not fits(one, schemas.get(name)):
                 tool["unfit"] += 1
-            elif one.id in answers and says_failed(answers[one.id]):
+            elif one.id in answers and says_failed(answers[one.id], words=True):
                 tool["failed"] += 1
         if call.response_format and call.output and not asked:
             self._counts["structured"] += 1
