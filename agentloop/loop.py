@@ -157,7 +157,7 @@ class AgentLoop(Rooms):
         redact: "bool | str | Json | Redactor" = True,
         **knobs: Any,
     ) -> Dataset:
-        """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
+        """The rows that the traces of an agent (or several) give for `sft`, `dpo`, `rft` or `kto`.
 
         The same store and arguments give the same dataset; it is written down in the ledger.
 
@@ -167,7 +167,8 @@ class AgentLoop(Rooms):
             knobs: where, good, bad, limit, … : the fields of `Recipe`, which says what they do.
                 `good` and `bad` are by default those of the settings; `against` is the file of a
                 test set; `tokenizer` a model of OpenAI's, a folder with a tokenizer, or a function
-                of a row's body.
+                of a row's body. `where` may be a function of a `Judged` too; of that the recipe
+                keeps the name alone.
 
         Raises:
             ConfigError: there is no such knob, or not for this method.
@@ -193,22 +194,16 @@ class AgentLoop(Rooms):
 
     def advise(self, agent: str | Sequence[str]) -> Advice:
         """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""
-        agents = self._agents(agent)
-        good, bad = self.settings.good, self.settings.bad
-        judged = list(self._judged(agents, held_out=False))
-        forks = self._branches(self.store.forks(agents=agents))
-        contexts = self._branches(self.store.contexts(agents=agents))
-        return harvest.advise(
-            harvest.evidence(
-                judged,
-                agents=agents,
-                sft=harvest.sft(judged, agents=agents, good=good, bad=bad),
-                dpo=harvest.dpo(forks, good=good, bad=bad),
-                rft=harvest.rft(contexts, good=good),
-                good=good,
-                bad=bad,
-            )
-        )
+        sft, dpo, rft = (self.recipe(m, agent=agent) for m in ("sft", "dpo", "rft"))
+        gathering = harvest.Gathering(sft.agents, good=sft.good, bad=sft.bad)
+        for one in self._judged(sft.agents, held_out=False):
+            gathering.see(one)
+            gathering.learned(harvest.found(sft, judged=[one]))
+        forks = self._branches(self.store.forks(agents=sft.agents))
+        gathering.learned(harvest.found(dpo, contexts=forks))
+        contexts = self._branches(self.store.contexts(agents=sft.agents))
+        gathering.learned(harvest.found(rft, contexts=contexts))
+        return harvest.advise(gathering.evidence())
 
     # ------------------------------------------------------------------ 4. tune
 

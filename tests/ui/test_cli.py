@@ -367,9 +367,11 @@ def test_traces_go_out_and_come_in_again_as_they_were(filled, tmp_path):
 
 def test_advice_says_what_is_missing(filled):
     advice = json.loads(filled("advise", "support", "--json").stdout)
-    assert advice["says"] == "not yet"
+    assert advice["says"] == "few-shot"
     assert advice["evidence"]["good"] == 20
-    assert "30 more good or corrected runs" in filled("advise", "support").stdout
+    assert advice["suggestions"][2]["method"] == "sft"
+    told = " ".join(filled("advise", "support").stdout.split())
+    assert "missing: 30 more good or corrected runs -> agentloop harvest sft support" in told
 
 
 def test_the_doctor_says_what_to_do_about_what_is_missing(run, monkeypatch):

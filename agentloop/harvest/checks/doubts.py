@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentloop.base.records import Fault, Method, RowRules
+from agentloop.base.records.row import messages_of
 from agentloop.base.records.rules import BYTES_PER_TOKEN, consecutive
 from agentloop.harvest.checks.personal import Look
 from agentloop.harvest.checks.prompts import answers, is_empty, text_of
@@ -62,7 +63,7 @@ def doubts(
         look: for personal data; without, it is not looked for.
     """
     given = row["input"] if method is Method.DPO else row
-    messages = given["messages"]
+    messages = messages_of(row, method)
     if rules is None or rules.consecutive_assistants:
         yield from consecutive(messages)
     roles = {message["role"] for message in messages}

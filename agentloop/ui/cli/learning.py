@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Json, Method, Refusal
+from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
@@ -40,11 +42,26 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
     if as_json:
         document(advice.model_dump(mode="json"))
         return
-    out.print(f"next: [bold]{advice.says}[/bold]")
-    table(
-        ("method", "ready", "why", "next"),
-        [(s.method, s.ready, s.why, s.next) for s in advice.suggestions],
-    )
+    found = advice.evidence
+    said = f"{agent}: {found.runs} runs, {found.judged} of them judged, {found.failed} failed"
+    if advice.success is not None:
+        rate, low, high = advice.success
+        said += f"; success {rate:.2f} ({low:.2f}-{high:.2f})"
+    out.print(said, markup=False, highlight=False)
+    for tool in found.tools:
+        wrong = {"not at hand": tool.unknown, "unfit arguments": tool.unfit, "failed": tool.failed}
+        if any(wrong.values()):
+            told = ", ".join(f"{n} {what}" for what, n in wrong.items() if n)
+            out.print(f"{tool.name}: {tool.calls} calls, {told}", markup=False, highlight=False)
+    out.print(f"\nnext: [bold]{advice.says}[/bold]\n")
+    grid = Table.grid(padding=(0, 2))
+    for one in advice.suggestions:
+        ready = Text("ready", style="bold") if one.ready else Text("not yet")
+        grid.add_row(one.method, ready, Text(f"{one.why}\n-> {one.next}"))
+    out.print(grid)
+    for time, gain in advice.detectable.items():
+        could = f"a gain of {gain:.2f} or more" if gain is not None else "no gain at all"
+        out.print(f"a trial on half of the traffic could show in {time}: {could}", markup=False)
 
 
 def harvest(
@@ -60,12 +77,53 @@ def harvest(
     bad: Annotated[
         float | None, typer.Option(min=0, max=1, help="Highest score that is a bad example.")
     ] = None,
+    turns: Annotated[
+        Turns | None,
+        typer.Option(
+            help="For sft: learn all good turns of a path, its last, or the final answer.",
+            show_default=Turns.ALL.value,
+        ),
+    ] = None,
+    mask_errors: Annotated[
+        bool,
+        typer.Option("--mask-errors", help="For sft: a tool that says Error is a failed call too."),
+    ] = False,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="For dpo: at most so many pairs a context.", show_default="2"),
+    ] = None,
+    length_ratio: Annotated[
+        float | None,
+        typer.Option(min=1, help="For dpo: how many times as long as the other an answer may be."),
+    ] = None,
+    tool_pairs: Annotated[
+        bool | None,
+        typer.Option(
+            "--tool-pairs/--no-tool-pairs", help="For dpo: whether to compare tool calls."
+        ),
+    ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
     band: Annotated[
         str | None,
         typer.Option(help="For rft: lowest and highest pass rate.", show_default=_BAND),
+    ] = None,
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose words alone are learned: a model, or a pattern like gpt-4.1*."),
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(help="The model that is to learn: may it, by the terms of who wrote a row?"),
+    ] = None,
+    allow_producer: Annotated[
+        list[str] | None,
+        typer.Option(help="A producer whose terms you have checked; it may be learned from."),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help=f"Who is to train: refuse what it takes not ({', '.join(SERVICES)})."),
     ] = None,
     valid: Annotated[
         float | None,
@@ -139,6 +197,15 @@ def harvest(
             "where": where,
             "good": good,
             "bad": bad,
+            "turns": turns,
+            "mask_errors": mask_errors or None,
+            "pairs": pairs,
+            "length_ratio": length_ratio,
+            "tool_pairs": tool_pairs,
+            "provider": provider,
+            "producers": producer or None,
+            "learner": learner,
+            "allow_producers": allow_producer or None,
             "outcome": outcome,
             "band": _band(band) if band is not None else None,
             "valid_share": valid,
