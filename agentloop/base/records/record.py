@@ -78,7 +78,8 @@ def of_json(text: str | bytes) -> Any:
     """
     try:
         return from_json(text)
-    except ValueError:  # that parser refuses lone surrogates; the standard library's does not
+    except (TypeError, ValueError):
+        # That parser refuses lone surrogates, escaped or not; the standard library's does not.
         return json.loads(text)
 
 

@@ -70,18 +70,19 @@ class Look:
 
 
 def _texts(row: Mapping[str, Any], method: Method) -> Iterator[Text]:
-    if method is not Method.DPO:
-        yield from _given((), row)
-        return
-    yield from _given(("input",), row["input"])
-    for key in ("preferred_output", "non_preferred_output"):
-        yield from _messages((key,), row[key])
+    if method is Method.DPO:
+        yield from _given(("input",), row["input"], ("messages",))
+        for key in ("preferred_output", "non_preferred_output"):
+            yield from _messages((key,), row[key])
+    else:
+        spoken = ("prompt", "completion") if method is Method.KTO else ("messages",)
+        yield from _given((), row, spoken)
 
 
-def _given(path: Path, given: Mapping[str, Any]) -> Iterator[Text]:
+def _given(path: Path, given: Mapping[str, Any], spoken: Sequence[str]) -> Iterator[Text]:
     """What a model is given, and what beside it a grader is."""
     for key, value in given.items():
-        if key == "messages":
+        if key in spoken:
             yield from _messages((*path, key), value)
         elif key in ("tools", "functions"):
             yield Text((*path, key), json.dumps(value, ensure_ascii=False), shared=True)
@@ -105,7 +106,7 @@ def _message(path: Path, message: Mapping[str, Any]) -> Iterator[Text]:
         elif key == "tool_calls":
             for n, call in enumerate(value or ()):
                 at = (*path, key, n, "function", "arguments")
-                yield Text(at, call["function"]["arguments"])
+                yield from _walk(at, call["function"]["arguments"], "")
         elif key not in NO_TEXT:
             yield from _walk((*path, key), value, key)
 

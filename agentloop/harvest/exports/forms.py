@@ -39,10 +39,9 @@ class Form(StrEnum):
     @classmethod
     def of(cls, method: Method, *, masked: bool = False) -> "Form":
         """The form for the rows of a method; `masked`: turns of some are not learned."""
-        if method.value == "sft":
-            return cls.PROMPT_COMPLETION if masked else cls.LANGUAGE_MODELING
-        forms = {"dpo": cls.PREFERENCE, "kto": cls.UNPAIRED, "rft": cls.PROMPT_ONLY}
-        return forms[method.value]
+        if method is Method.SFT and masked:
+            return cls.PROMPT_COMPLETION
+        return FORMS[method]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,6 +55,13 @@ MESSAGES: dict[Form, tuple[str, ...]] = {
     Form.PREFERENCE: ("prompt", "chosen", "rejected"),
     Form.UNPAIRED: ("prompt", "completion"),
     Form.PROMPT_ONLY: ("prompt",),
+}
+
+FORMS: dict[Method, Form] = {
+    Method.SFT: Form.LANGUAGE_MODELING,
+    Method.DPO: Form.PREFERENCE,
+    Method.RFT: Form.PROMPT_ONLY,
+    Method.KTO: Form.UNPAIRED,
 }
 
 TAKEN = frozenset(

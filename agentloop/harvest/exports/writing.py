@@ -188,9 +188,9 @@ def _in(files: Iterable[Path]) -> Iterator[_Line]:
 
 def _fits(method: Method, format: Format) -> None:
     """That there is such a form of the method's rows, and a library that writes it."""
-    if format is Format.OPENAI and method.value == "kto":
+    if format is Format.OPENAI and method is Method.KTO:
         raise ConfigError("no service of OpenAI's kind takes single verdicts; take --format trl")
-    if format is Format.KTO and method.value not in ("dpo", "kto"):
+    if format is Format.KTO and method not in (Method.DPO, Method.KTO):
         raise ConfigError(
             f"{method.value} rows are no verdicts, good and bad; harvest dpo, or take --format trl"
         )

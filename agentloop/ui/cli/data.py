@@ -188,7 +188,7 @@ def export_(
 
     openai: the rows as they are. trl: conversations as TRL's trainers take them, arguments of tool
     calls as objects. kto: good and bad answers of pairs, one by one. parquet and datasets: as trl,
-    for those who read columns (extra export).
+    for those who read columns (extra `export`).
 
     Example: agentloop data export data/sft --format trl --out data/sft-trl
     """

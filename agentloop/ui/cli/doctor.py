@@ -17,6 +17,7 @@ NEEDS = {
     "openai": "core",
     "torch": "local",
     "trl": "local",
+    "datasets": "export",
     "psycopg": "postgres",
     "bpe-openai": "tokens",
 }

@@ -9,9 +9,25 @@ from agentloop.base.records import Method
 from agentloop.harvest import Redactor, check, kinds, mend
 from agentloop.harvest.checks.personal import LONGEST_REMEMBERED, Look
 from agentloop.harvest.rows import _body
-from tests.harvest.checks.makers import MAKERS, a_dpo, an_rft, an_sft, changed, read, said, write
+from tests.harvest.checks.makers import (
+    MAKERS,
+    a_dpo,
+    a_kto,
+    an_rft,
+    an_sft,
+    changed,
+    read,
+    said,
+    write,
+)
 from tests.harvest.redaction.makers import an_example
 from tests.makers import TOOL, asks, returns, says, system, user
+
+CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "find", "arguments": {"phone": "4155550132"}},
+}
 
 
 def told(row, method="sft"):
@@ -61,6 +77,11 @@ def told(row, method="sft"):
             changed(a_dpo(), "input", "messages", 1, to=user("I am ann@work.org").to_dict()),
             "dpo",
             "email in input.messages[1].content",
+        ),
+        (
+            a_kto(completion=[{**says("").to_dict(), "tool_calls": [CALL]}]),
+            "kto",
+            "phone in completion[0].tool_calls[0].function.arguments.phone",
         ),
         (an_rft(customer={"phone": "4155550132"}), "rft", "phone in customer.phone"),
         (an_rft(customer={"phone": 4155550132}), "rft", "phone in customer.phone"),

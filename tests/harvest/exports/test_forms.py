@@ -162,11 +162,12 @@ def test_the_largest_numbers_that_others_take_are_taken():
 
 
 def test_every_method_has_a_form():
-    assert [Form.of(method) for method in Method if method.value != "kto"] == [
-        Form.LANGUAGE_MODELING,
-        Form.PREFERENCE,
-        Form.PROMPT_ONLY,
-    ]
+    assert {method.value: Form.of(method).value for method in Method} == {
+        "sft": "language-modeling",
+        "dpo": "preference",
+        "rft": "prompt-only",
+        "kto": "unpaired-preference",
+    }
     assert Form.of(Method.SFT, masked=True) is Form.PROMPT_COMPLETION
 
 

@@ -18,7 +18,7 @@ import datasets
 from agentloop.harvest.exports import export
 from agentloop.local import tiny
 from agentloop.local.inference.dialect import MASKED, Dialect
-from tests.harvest.checks.makers import a_dpo, an_rft, an_sft, changed, said
+from tests.harvest.checks.makers import a_dpo, a_kto, an_rft, an_sft, changed, said
 from tests.harvest.exports.makers import a_dataset, masked
 from tests.harvest.exports.test_writing import FORMATS, loaded
 from tests.makers import asks, returns, says, system, user
@@ -155,11 +155,19 @@ def test_dpo_compares_two_answers_to_what_the_model_sees(trained, dialect, forma
     assert second["chosen_ids"][: len(answer)] == answer
 
 
-def test_kto_weighs_single_verdicts(trained):
+@pytest.mark.parametrize(
+    ("rows", "format"),
+    [
+        ([a_dpo(1), a_dpo(2)], "kto"),
+        ([a_kto(n, label=n % 2 == 0) for n in range(4)], "trl"),
+        ([a_kto(n, label=n % 2 == 0) for n in range(4)], "parquet"),
+    ],
+)
+def test_kto_weighs_single_verdicts(trained, rows, format):
     from trl import KTOConfig, KTOTrainer
 
-    rows = [a_dpo(1), a_dpo(2)]
-    done = trained("dpo", rows, "kto", KTOTrainer, KTOConfig, settings={"max_length": None})
+    method = "kto" if "label" in rows[0] else "dpo"
+    done = trained(method, rows, format, KTOTrainer, KTOConfig, settings={"max_length": None})
     assert done.state.log_history[0]["loss"] > 0
     assert list(done.train_dataset["label"]) == [True, False, True, False]
 

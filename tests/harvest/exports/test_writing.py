@@ -12,7 +12,7 @@ from agentloop.base.errors import ConfigError, NotFound, RecordError, StoreError
 from agentloop.harvest.exports import Format, export
 from agentloop.harvest.exports.card import card
 from agentloop.harvest.exports.forms import Form, reshaped
-from tests.harvest.checks.makers import a_dpo, an_rft, an_sft, read, said
+from tests.harvest.checks.makers import a_dpo, a_kto, an_rft, an_sft, read, said
 from tests.harvest.exports.makers import a_dataset, masked
 from tests.harvest.exports.test_forms import arguments_of
 from tests.makers import asks, message, returns, says, system, user
@@ -127,6 +127,7 @@ OTHER = said(an_sft(), user(), asks(arguments='{"q": [1, {"x": null}]}'), return
         ("sft", [an_sft(1), OTHER]),
         ("sft", [masked(1), an_sft(2, tools=[])]),
         ("dpo", [a_dpo(1), a_dpo(2, preferred_output=[asks().to_dict()])]),
+        ("kto", [a_kto(1), a_kto(2, label=False, tools=OTHER["tools"])]),
         ("rft", [an_rft(1, wanted={"a": 1}), an_rft(2, wanted={"b": [None, "x"]}, k=2)]),
     ],
 )
@@ -269,6 +270,11 @@ def test_no_row_that_is_left_is_an_error_that_says_why(tmp_path):
 def test_rows_that_are_all_good_are_no_verdicts(to, method):
     with pytest.raises(ConfigError, match=f"{method} rows are no verdicts"):
         export(a_dataset(method), "kto", to)
+
+
+def test_no_service_takes_single_verdicts(to):
+    with pytest.raises(ConfigError, match="take --format trl"):
+        export(a_dataset("kto"), "openai", to)
 
 
 def test_a_field_that_means_something_to_trl_is_refused_by_name(to):
