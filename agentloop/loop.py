@@ -190,21 +190,19 @@ class AgentLoop(Rooms):
             return made.manifest
 
     def advise(self, agent: str | Sequence[str]) -> Advice:
-        """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""
+        """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why,
+        and what is missing for the others."""
         agents = self._agents(agent)
-        good, bad = self.settings.good, self.settings.bad
-        judged = list(self._judged(agents, held_out=False))
-        forks = self._branches(self.store.forks(agents=agents))
-        contexts = self._branches(self.store.contexts(agents=agents))
+        newest_first = self.store.all_judged(agents=agents, held_out=False, newest_first=True)
         return harvest.advise(
             harvest.evidence(
-                judged,
+                feedback.settle(newest_first),
                 agents=agents,
-                sft=harvest.sft(judged, agents=agents, good=good, bad=bad),
-                dpo=harvest.dpo(forks, good=good, bad=bad),
-                rft=harvest.rft(contexts, good=good),
-                good=good,
-                bad=bad,
+                forks=self._branches(self.store.forks(agents=agents)),
+                contexts=self._branches(self.store.contexts(agents=agents)),
+                held_out=self._judged(agents, held_out=True),
+                good=self.settings.good,
+                bad=self.settings.bad,
             )
         )
 

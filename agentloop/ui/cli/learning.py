@@ -11,7 +11,17 @@ from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import Json, Method, Refusal
 from agentloop.harvest import BAND, Redactor
-from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
+from agentloop.ui.cli.output import (
+    AsJson,
+    StoreUrl,
+    document,
+    indented,
+    opened,
+    out,
+    pairs,
+    speaking,
+    table,
+)
 
 _BAND = f"{BAND[0]},{BAND[1]}"
 
@@ -31,7 +41,8 @@ Agents = Annotated[
 
 
 def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why.
+    """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why, and
+    what is missing for the others.
 
     Example: agentloop advise support
     """
@@ -41,10 +52,15 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
         document(advice.model_dump(mode="json"))
         return
     out.print(f"next: [bold]{advice.says}[/bold]")
-    table(
-        ("method", "ready", "why", "next"),
-        [(s.method, s.ready, s.why, s.next) for s in advice.suggestions],
-    )
+    indented(advice.why, command=advice.next)
+    out.print()
+    pairs(advice.evidence.lines)
+    for suggestion in advice.suggestions:
+        mark = "ready" if suggestion.ready else "not ready"
+        out.print(f"\n[bold]{suggestion.method}[/bold]: {mark}")
+        missing = f"missing: {suggestion.missing}" if suggestion.missing else None
+        said = filter(None, (suggestion.why, missing, *suggestion.notes))
+        indented(*said, command=suggestion.next)
 
 
 def harvest(
