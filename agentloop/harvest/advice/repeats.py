@@ -28,7 +28,7 @@ SHORTER = 0.7
 longer that much more at least."""
 WORDS = 400
 """Words of a text that are looked at."""
-LONGEST = 8
+LONGEST = 24
 """Words of the longest phrase that is looked for."""
 
 

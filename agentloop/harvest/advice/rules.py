@@ -33,10 +33,12 @@ BARS: Mapping[str, Bar] = {
         "OpenAI and Cognition on agent RFT: mend prompts and tools before training; the figure is "
         "our own",
     ),
+    "agree": Bar(0.8, None, "our own: where four of five agree, nobody need be asked again"),
     "few-shot": Bar(5, None, "our own: fewer examples show no pattern"),
     "sft": Bar(50, 500, "OpenAI's guide: 50 to 100 rows show a gain; its workshop: 500 are better"),
     "dpo": Bar(50, 500, "our own, from the demo; Foundry's rule of thumb: 500 to 5,000"),
     "rft": Bar(30, 200, "our own, from the demo; Foundry's rule of thumb: 200 to 2,000"),
+    "gate": Bar(30, None, "the gate: so many held-out tasks that both versions tried"),
     "nothing": Bar(0.9, None, "our own: nine of ten runs are good even at the low end"),
 }
 """What each answer takes."""
@@ -137,7 +139,12 @@ def _prompt(e: Evidence) -> Suggestion:
     if reasons:
         source = BARS["tool"].source if broken and not repeated else bar.source
         said = REPEATED if repeated else source
-        return _suggestion(e, "prompt", why="; ".join(reasons), bar=said, ready=True)
+        note = (
+            f"from {FEW_RUNS} runs with other instructions on, only what people put right under "
+            "those counts"
+        )
+        why = "; ".join(reasons)
+        return _suggestion(e, "prompt", why=why, bar=said, ready=True, notes=(note,))
     if e.success is None:
         missing = FEW_RUNS - e.judged
         return _suggestion(
@@ -225,7 +232,7 @@ def _training(
     method: str,
     there: int,
     why: str,
-    lacking: str,
+    wanted: str,
     notes: Iterable[str],
 ) -> Suggestion:
     """Ready from the bar on, where people agree on what is good."""
@@ -234,12 +241,17 @@ def _training(
     more = max(0, least - there)
     notes = tuple(notes)
     if more:
-        missing = f"{more} {lacking}"
+        missing = f"{more} {wanted}"
         return _suggestion(e, method, why=why, missing=missing, more=more, notes=notes)
     if method != "rft" and (doubt := _doubt(e)):
         return _suggestion(e, method, why=why, missing=doubt, notes=notes)
     if there < better:
         notes = (*notes, f"{better} would be better still")
+    if (lacking := int(BARS["gate"].least) - e.held_out.tasks) > 0:
+        notes = (
+            *notes,
+            f"to know afterwards whether it helped: run {lacking} more tasks with held_out=True",
+        )
     return _suggestion(e, method, why=why, ready=True, notes=notes)
 
 
@@ -281,10 +293,11 @@ def _next(e: Evidence, method: str) -> str:
 
 
 def _doubt(e: Evidence) -> str | None:
-    """That people agree no more often than chance would have it, as far as can be seen: the 95 %
-    interval does not lie above it."""
-    twice = e.agreement
-    if twice.total < FEW_RUNS or Tally(twice.n, twice.total).interval().low > e.by_chance:
+    """That people seem to agree by chance alone: seldom, and the 95 % interval of how often reaches
+    down to what chance would make it."""
+    twice, bar = e.agreement, BARS["agree"]
+    often = twice.total < FEW_RUNS or twice.rate >= bar.least
+    if often or Tally(twice.n, twice.total).interval().low > e.by_chance:
         return None
     return (
         f"people agree on {twice} runs that two of them judged, and dice would on "

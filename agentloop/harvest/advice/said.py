@@ -3,8 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
-from agentloop.base.records import Call, Judged
+from agentloop.base.records import Call, Judged, Message
+from agentloop.base.records.message import canonical, digest, renumber
 from agentloop.harvest.advice.figures import FEW_RUNS
 from agentloop.harvest.advice.repeats import LATEST, Change, Comment, Repeat, repeats
 
@@ -18,6 +20,7 @@ class Said:
     def __init__(self) -> None:
         self._newest: dict[str, str] = {}
         self._served: Counter[str] = Counter()
+        self._seen: set[str] = set()
         self._changes: list[tuple[str, bool, Change]] = []
         self._remarks: list[tuple[str, bool, Comment]] = []
 
@@ -35,10 +38,14 @@ class Said:
             opinion = one.correction(call.id)
             if opinion is None or opinion.correction is None or call.output is None:
                 continue
-            if len(self._changes) < LATEST:
-                asked = " ".join(m.text for m in call.context if m.role == "user")[-LETTERS:]
-                change = Change(call.output, opinion.correction, asked)
-                self._changes.append((call.agent, current[call.agent], change))
+            asked = " ".join(m.text for m in call.context if m.role == "user")
+            # To have put one request right ten times in the same way is to have said it once.
+            same = digest(asked.encode(errors="surrogatepass"), _bytes(opinion.correction))
+            if same in self._seen or len(self._changes) >= LATEST:
+                continue
+            self._seen.add(same)
+            change = Change(call.output, opinion.correction, asked[-LETTERS:])
+            self._changes.append((call.agent, current[call.agent], change))
         last = calls[-1]
         remarks = [o.comment for o in one.opinions if o.comment is not None]
         if remarks and (went_badly or one.score is None) and len(self._remarks) < LATEST:
@@ -63,6 +70,13 @@ def _prompt(call: Call) -> str:
     return " ".join(m.text for m in call.context if m.role in ("system", "developer"))
 
 
+@lru_cache(maxsize=64)
 def _plain(prompt: str) -> str:
     """A prompt without its numbers: today's date makes no other prompt of it."""
     return re.sub(r"\d+", "0", prompt)
+
+
+def _bytes(message: Message) -> bytes:
+    """What a message says, whatever the ids of its calls."""
+    (bare,), _ = renumber([message])
+    return canonical(bare.to_dict())

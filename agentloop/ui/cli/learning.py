@@ -51,16 +51,15 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
     if as_json:
         document(advice.model_dump(mode="json"))
         return
+    chosen = [one for one in advice.suggestions if one.method == advice.says]
     out.print(f"next: [bold]{advice.says}[/bold]")
-    indented(advice.why, command=advice.next)
+    indented(advice.why, *(note for one in chosen for note in one.notes), command=advice.next)
     out.print()
     pairs(advice.evidence.lines)
-    for suggestion in advice.suggestions:
-        mark = "ready" if suggestion.ready else "not ready"
-        out.print(f"\n[bold]{suggestion.method}[/bold]: {mark}")
-        missing = f"missing: {suggestion.missing}" if suggestion.missing else None
-        said = filter(None, (suggestion.why, missing, *suggestion.notes))
-        indented(*said, command=suggestion.next)
+    for other in (one for one in advice.suggestions if one not in chosen):
+        out.print(f"\n[bold]{other.method}[/bold]: {'ready' if other.ready else 'not ready'}")
+        missing = (f"missing: {other.missing}",) if other.missing else ()
+        indented(other.why, *missing, *other.notes, command=other.next)
 
 
 def harvest(

@@ -106,7 +106,7 @@ def pairs(lines: Iterable[tuple[str, str]]) -> None:
 def indented(*paragraphs: str, command: str | None = None) -> None:
     """Paragraphs, broken between words, and a command that is never broken: it will be copied."""
     for text in paragraphs:
-        out.print(Padding(Text(text), (0, 0, 0, 2)), soft_wrap=False)
+        out.print(Padding(Text(text), (0, 0, 0, 2), expand=False), soft_wrap=False)
     if command is not None:
         out.print(Text(f"  $ {command}"))
 
