@@ -26,6 +26,8 @@ LATEST = 500
 SHORTER = 0.7
 """Of the words that were said, a correction that is shorter has so many at most, and one that is
 longer that much more at least."""
+MOST = 3
+"""Phrases that are told of a kind."""
 WORDS = 400
 """Words of a text that are looked at."""
 LONGEST = 24
@@ -191,52 +193,48 @@ def _edge(
 
 
 def _longest(pairs: Sequence[_Pair], share: float, *, shortest: int) -> Iterator[tuple[str, int]]:
-    """The phrases that stand in enough of them, but those inside a longer one that does so nearly
-    as often."""
-    counts = {
-        phrase: n
-        for phrase in _often([pair.words for pair in pairs], share, shortest)
-        if _told(n := sum(pair.alone(phrase) for pair in pairs), len(pairs), share)
-    }
-    kept: list[str] = []
-    for phrase in sorted(counts, key=lambda p: (-len(p.split()), -counts[p], p)):
-        wider = (k for k in kept if f" {phrase} " in f" {k} ")
-        if any(counts[phrase] <= 1.2 * counts[k] for k in wider):
-            continue
-        if not any(_overlap(phrase, k) for k in kept):
-            kept.append(phrase)
-            yield phrase, counts[phrase]
-
-
-def _often(texts: Sequence[list[str]], share: float, shortest: int) -> Iterator[str]:
-    """The phrases that stand in enough texts, short ones first: a phrase stands nowhere where a
-    part of it does not, so that few long ones are looked at."""
-    before: set[tuple[str, ...]] | None = None
-    for n in range(shortest, LONGEST + 1):
-        counts: Counter[tuple[str, ...]] = Counter()
-        for words in texts:
-            counts.update(
-                {
-                    phrase
-                    for start in range(len(words) - n + 1)
-                    if (phrase := tuple(words[start : start + n]))
-                    and (before is None or (phrase[1:] in before and phrase[:-1] in before))
-                }
-            )
-        before = {phrase for phrase, count in counts.items() if _told(count, len(texts), share)}
-        if not before:
+    """The phrases that stand in enough of them, `MOST` at most, but those inside a longer one that
+    does so nearly as often, and those that are another window of one that is longer still."""
+    kept: dict[str, int] = {}
+    often = _often([pair.words for pair in pairs], share, shortest)
+    for phrase, there in sorted(often.items(), key=lambda x: (-len(x[0].split()), -x[1], x[0])):
+        if len(kept) == MOST:
             return
-        yield from map(" ".join, before)
+        if any(there <= 1.2 * n and f" {phrase} " in f" {k} " for k, n in kept.items()):
+            continue
+        if any(_overlap(phrase, k) for k in kept):
+            continue
+        n = sum(pair.alone(phrase) for pair in pairs)
+        if _told(n, len(pairs), share):
+            kept[phrase] = n
+            yield phrase, n
+
+
+def _often(texts: Sequence[list[str]], share: float, shortest: int) -> dict[str, int]:
+    """The phrases that stand in enough texts, and in how many. A phrase stands nowhere where a part
+    of it does not, so that few long ones are looked at."""
+    found: dict[str, int] = {}
+    places = [set(range(len(words))) for words in texts]
+    for size in range(shortest, LONGEST + 1):
+        made = [
+            {n: tuple(words[n : n + size]) for n in there if n + size <= len(words)}
+            for words, there in zip(texts, places, strict=True)
+        ]
+        counts = Counter(phrase for one in made for phrase in set(one.values()))
+        often = {phrase for phrase, n in counts.items() if _told(n, len(texts), share)}
+        if not often:
+            break
+        found |= {" ".join(phrase): counts[phrase] for phrase in often}
+        # One word more can stand often only where both halves of it do.
+        goes_on = [{n for n, phrase in one.items() if phrase in often} for one in made]
+        places = [{n for n in there if n + 1 in there} for there in goes_on]
+    return found
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether the end of one is the beginning of the other, by half of its words or more: windows
-    of one phrase that is longer than what is looked for."""
+    """Whether the last words of one, three or more, are the first of the other."""
     a, b = one.split(), other.split()
-    for n in range((min(len(a), len(b)) + 1) // 2, min(len(a), len(b)) + 1):
-        if a[-n:] == b[:n] or b[-n:] == a[:n]:
-            return True
-    return False
+    return any(a[-n:] == b[:n] or b[-n:] == a[:n] for n in range(3, min(len(a), len(b))))
 
 
 def _named(texts: Sequence[_Texts]) -> Iterator[Repeat]:

@@ -284,7 +284,7 @@ def _next(e: Evidence, method: str) -> str:
         case "prompt":
             return f"agentloop traces list --agent {e.agents[0]}"
         case "few-shot":
-            return f"agentloop harvest sft {agents} --limit 10 --out data/examples"
+            return f"agentloop harvest sft {agents} --limit 10 --valid 0 --out data/examples"
         case _:
             return f"agentloop harvest {method} {agents} --out data/{method}"
 
