@@ -145,6 +145,13 @@ def test_what_hardly_ever_goes_well_wants_another_prompt():
     assert advice(good(6) + bad(30)).says != "prompt"
 
 
+def test_another_prompt_is_judged_by_its_own_runs():
+    old = good(5) + bad(30)
+    new = [a_run(float(n % 2), prompt="You help, and look it up.") for n in range(FEW_RUNS)]
+    assert advice(new + old).says != "prompt"
+    assert advice(new[:-1] + old + bad(60)).says == "prompt", "too few to tell"
+
+
 def test_a_tool_that_often_fails_is_mended_first():
     def runs(failing):
         for n in range(40):
@@ -157,8 +164,30 @@ def test_a_tool_that_often_fails_is_mended_first():
 
     made = advice(runs(8))
     assert made.says == "prompt"
-    assert "find failed in 8 of 40 calls that fit its schema" in made.why
+    assert "find failed in 8 of its latest 40 executions" in made.why
     assert advice(runs(7)).says != "prompt"
+
+
+def executed(arguments, *, error=None):
+    """A run in which the tool ran once."""
+    talk = (asks("find", arguments), returns(), says(words(next(_ids))))
+    one = a_run(1.0, said=talk, tools=(FIND,))
+    span = a_span(one.trace.id, name="find", error=error, data={"input": arguments})
+    return one.model_copy(update={"trace": one.trace.model_copy(update={"spans": (span,)})})
+
+
+def test_a_tool_that_was_mended_is_forgiven():
+    broken = [executed('{"id": 1}', error={"message": "no"}) for _ in range(60)]
+    mended = [executed('{"id": 1}') for _ in range(50)]
+    assert "find failed in 50 of its latest 50" in advice(broken + mended).why
+    assert advice(mended + broken).says != "prompt"
+
+
+def test_what_a_tool_makes_of_wrong_arguments_is_the_models_fault():
+    runs = [executed('{"id": "one"}', error={"message": "no integer"}) for _ in range(30)]
+    (tool,) = advice(runs).evidence.tools
+    assert (tool.misfit, tool.failed) == (30, 0)
+    assert advice(runs).says != "prompt"
 
 
 def test_a_failure_of_another_agents_tool_is_not_ours():

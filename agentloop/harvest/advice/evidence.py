@@ -6,7 +6,7 @@ Nothing of a trace is kept but hashes, counts and the texts of the latest correc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from agentloop.base.records import Judged, Method, Recipe, Source, SpanKind, Tally, Trace
+from agentloop.base.records import Judged, Method, Recipe, Source, Span, SpanKind, Tally, Trace
 from agentloop.harvest.advice.faults import Faults
 from agentloop.harvest.advice.figures import (
     FEW_RUNS,
@@ -21,6 +21,9 @@ from agentloop.harvest.advice.measuring import Traffic, lifts, measure
 from agentloop.harvest.advice.repeats import Repeat
 from agentloop.harvest.advice.said import Said
 from agentloop.harvest.advice.yields import Contexts, Demonstrations, pairs, tasks
+
+LATEST_RUNS = 50
+"""Executions of a tool by which it is told whether it works."""
 
 
 def evidence(
@@ -59,6 +62,7 @@ def evidence(
         bad=counted.bad,
         failed=counted.failed,
         success=success,
+        today=Share(n=counted.good_today, total=counted.judged_today),
         agreement=Share(n=counted.agreed, total=counted.judged_twice),
         by_chance=counted.by_chance,
         causes=Causes(**counted.causes),
@@ -82,7 +86,7 @@ class _Counted:
         self.agents = agents
         self.runs = self.judged = self.good = self.bad = self.failed = self.references = 0
         self.agreed = self.judged_twice = self.shaped = self.shapeless = 0
-        self.corrections = self.comments = 0
+        self.corrections = self.comments = self.judged_today = self.good_today = 0
         self.causes: Counter[str] = Counter()
         self._bars = good, bad
         self._sft = Demonstrations(agents, good, bad)
@@ -108,7 +112,9 @@ class _Counted:
         self._sft.take(one)
         went_badly = self._cause(one, fault)
         mine = [call for call in trace.calls if call.agent in self.agents]
-        self._said.take(one, mine, went_badly=went_badly)
+        if self._said.take(one, mine, went_badly=went_badly) and one.score is not None:
+            self.judged_today += 1
+            self.good_today += one.score >= good
         self.corrections += sum(one.correction(call.id) is not None for call in mine)
         self.comments += sum(opinion.comment is not None for opinion in one.opinions)
 
@@ -117,6 +123,7 @@ class _Counted:
     def _look(self, trace: Trace) -> bool:
         """Count what its calls and tools did; whether there was a fault."""
         fault = trace.error is not None
+        wrong = set()
         for call in trace.calls:
             if call.agent not in self.agents:
                 continue
@@ -126,16 +133,22 @@ class _Counted:
                 tool["calls"] += 1
                 if asked.wrong:
                     tool[asked.wrong] += 1
-                    fault = True
+                    wrong.add((asked.tool, asked.arguments))
             shape = self._faults.format(call)
             if shape is not None:
                 self.shaped += 1
                 self.shapeless += not shape
                 fault |= not shape
-        for name in _failed(trace, self.agents):
-            self._tools.setdefault(name, Counter())["failed"] += 1
-            fault = True
-        return fault
+        for span in _executed(trace, self.agents):
+            tool = self._tools.setdefault(span.name, Counter())
+            # What fails for its arguments is the model's fault, and counted there.
+            failed = span.error is not None and (span.name, span.data.get("input")) not in wrong
+            tool["failed"] += failed
+            if tool["latest"] < LATEST_RUNS:
+                tool["latest"] += 1
+                tool["latest_failed"] += failed
+            fault |= failed
+        return fault or bool(wrong)
 
     def _cause(self, one: Judged, fault: bool) -> bool:
         """Count why a run did not go well; False when it did, or when nobody says."""
@@ -192,7 +205,11 @@ class _Counted:
     def tools(self) -> tuple[Tool, ...]:
         kinds = ("calls", "unknown", "unparsable", "misfit", "failed")
         made = [
-            Tool(name=name, **{kind: counts[kind] for kind in kinds})
+            Tool(
+                name=name,
+                latest=Share(n=counts["latest_failed"], total=counts["latest"]),
+                **{kind: counts[kind] for kind in kinds},
+            )
             for name, counts in self._tools.items()
         ]
         return tuple(sorted(made, key=lambda tool: (-tool.calls, tool.name)))
@@ -210,14 +227,14 @@ class _Counted:
         return self._traffic.weeks
 
 
-def _failed(trace: Trace, agents: Sequence[str]) -> Iterator[str]:
-    """The tools of these agents whose execution ended in an error."""
+def _executed(trace: Trace, agents: Sequence[str]) -> Iterator[Span]:
+    """The steps in which a tool of these agents ran."""
     spans = {span.id: span for span in trace.spans}
     for span in trace.spans:
-        if span.kind is not SpanKind.TOOL or span.error is None:
+        if span.kind is not SpanKind.TOOL:
             continue
         above = spans.get(span.parent_id or "")
         while above is not None and above.kind is not SpanKind.AGENT:
             above = spans.get(above.parent_id or "")
         if above is None or above.name in agents:
-            yield span.name
+            yield span

@@ -19,6 +19,7 @@ class Asked(NamedTuple):
     """A tool call of a model, and what is wrong with it; None: nothing."""
 
     tool: str
+    arguments: str
     wrong: Wrong | None
 
 
@@ -42,7 +43,8 @@ class Faults:
             if isinstance(tool.get("function"), Mapping)
         }
         for asked in call.output.calls:
-            name, arguments = asked.function.name, _object(asked.function.arguments)
+            name, said = asked.function.name, asked.function.arguments
+            arguments = _object(said)
             wrong: Wrong | None = None
             if call.tools and name not in offered:
                 wrong = "unknown"
@@ -50,7 +52,7 @@ class Faults:
                 wrong = "unparsable"
             elif not self._fits(arguments, offered.get(name)):
                 wrong = "misfit"
-            yield Asked(name, wrong)
+            yield Asked(name, said, wrong)
 
     def format(self, call: Call) -> bool | None:
         """Whether an answer has the format that was asked for; None where none was, or where the

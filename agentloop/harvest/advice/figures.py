@@ -55,7 +55,9 @@ class Tool(Record):
     misfit: int
     """Arguments that do not fit the schema that was offered."""
     failed: int
-    """Executions that ended in an error, as the spans tell."""
+    """Executions that ended in an error, as the spans tell, of calls that fitted."""
+    latest: Share
+    """The same of its latest executions: a tool that was mended is forgiven."""
 
     @property
     def wrong(self) -> int:
@@ -184,6 +186,8 @@ class Evidence(Record):
     """Runs that ended in an error."""
     success: Success | None
     """None while too few were judged."""
+    today: Share
+    """Of the runs under the prompts of today, those that are judged, and the good of them."""
     agreement: Share
     """Runs that two or more people judged good or bad, and those of them on which all agree."""
     by_chance: float

@@ -30,8 +30,7 @@ BARS: Mapping[str, Bar] = {
     "tool": Bar(
         0.2,
         None,
-        "OpenAI and Cognition on agent RFT: mend prompts and tools before training; the figure is "
-        "our own",
+        "OpenAI's talk on agent RFT: mend prompts and tools before training; the figure is our own",
     ),
     "agree": Bar(0.8, None, "our own: where four of five agree, nobody need be asked again"),
     "few-shot": Bar(5, None, "our own: fewer examples show no pattern"),
@@ -44,8 +43,8 @@ BARS: Mapping[str, Bar] = {
 """What each answer takes."""
 
 WIDEST = 0.6
-"""The share of rows that use one set of tools, above which it is said: OpenAI's guide has a set of
-which 60 % are of one kind make a model that knows one thing."""
+"""The share of rows that use one set of tools, above which it is said: our own, after the guide of
+OpenAI, by which a model learns to decline from a set of which 60 % do."""
 
 
 class Suggestion(Record):
@@ -129,19 +128,22 @@ def _prompt(e: Evidence) -> Suggestion:
     broken = [tool for tool in e.tools if _broken(tool)]
     reasons = [one.what for one in repeated[:3]]
     reasons += [
-        f"{tool.name} failed in {tool.failed} of {tool.calls - tool.wrong} calls that fit its "
-        "schema: mend the tool"
+        f"{tool.name} failed in {tool.latest.n} of its latest {tool.latest.total} executions, "
+        "with arguments that fit: mend the tool"
         for tool in broken
     ]
     bar = BARS["too few good"]
-    if e.success is not None and e.success.rate < bar.least:
-        reasons.append(f"{_good(e)}: too few to imitate; the prompt, the tools or the task")
+    now = e.today if e.today.total >= FEW_RUNS else Share(n=e.good, total=e.judged)
+    if now.total >= FEW_RUNS and now.rate < bar.least:
+        reasons.append(
+            f"{now} judged runs were good: too few to imitate; the prompt, the tools or the task"
+        )
     if reasons:
         source = BARS["tool"].source if broken and not repeated else bar.source
         said = REPEATED if repeated else source
         note = (
-            f"from {FEW_RUNS} runs with other instructions on, only what people put right under "
-            "those counts"
+            f"from {FEW_RUNS} runs with other instructions on, only what is said of those counts "
+            "here"
         )
         why = "; ".join(reasons)
         return _suggestion(e, "prompt", why=why, bar=said, ready=True, notes=(note,))
@@ -306,8 +308,7 @@ def _doubt(e: Evidence) -> str | None:
 
 
 def _broken(tool: Tool) -> bool:
-    well = tool.calls - tool.wrong
-    return well >= FEW_RUNS and tool.failed >= BARS["tool"].least * well
+    return tool.latest.total >= FEW_RUNS and tool.latest.rate >= BARS["tool"].least
 
 
 def _good(e: Evidence) -> str:

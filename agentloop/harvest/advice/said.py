@@ -24,10 +24,11 @@ class Said:
         self._changes: list[tuple[str, bool, Change]] = []
         self._remarks: list[tuple[str, bool, Comment]] = []
 
-    def take(self, one: Judged, calls: Sequence[Call], *, went_badly: bool) -> None:
-        """The next trace; the newest comes first, and with it the prompts of today."""
+    def take(self, one: Judged, calls: Sequence[Call], *, went_badly: bool) -> bool:
+        """The next trace; the newest comes first, and with it the prompts of today. Whether this
+        one ran under them."""
         if not calls:
-            return
+            return False
         current: dict[str, bool] = {}
         for call in calls:
             prompt = _prompt(call)
@@ -52,6 +53,7 @@ class Said:
             run = " ".join(m.text for m in last.path if m.role in ("user", "assistant"))
             said = Comment(" ".join(remarks)[:LETTERS], run[-LETTERS:])
             self._remarks.append((last.agent, current[last.agent], said))
+        return all(current.values())
 
     @property
     def repeats(self) -> tuple[Repeat, ...]:
