@@ -165,7 +165,9 @@ class AgentLoop(Rooms):
             redact: personal data and secrets become pseudonyms in the rows, the store keeps them;
                 `pii` looks for names and places too; a `Redactor` says what may stay.
             knobs: where, good, bad, limit, … : the fields of `Recipe`, which says what they do.
-                `good` and `bad` are by default those of the settings.
+                `good` and `bad` are by default those of the settings; `against` is the file of a
+                test set; `tokenizer` a model of OpenAI's, a folder with a tokenizer, or a function
+                of a row's body.
 
         Raises:
             ConfigError: there is no such knob, or not for this method.

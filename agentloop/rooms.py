@@ -23,7 +23,7 @@ from agentloop.base.records import (
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
 from agentloop.base.store import Fork, Live, Serving, Store, Writer, recover
-from agentloop.harvest import SIDES, Branch, Condition, Harvest, Redactor
+from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -226,11 +226,19 @@ class Rooms:
         **knobs: Any,
     ) -> Recipe:
         """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
-        redactor = Redactor.of(redact)
+        return self._recipe(method, agent, Cleaning.asked(redact, knobs), knobs)
+
+    def _recipe(
+        self,
+        method: Method | str,
+        agent: str | Sequence[str],
+        cleaning: Cleaning,
+        knobs: Mapping[str, Any],
+    ) -> Recipe:
         return Recipe.asked(
             method,
             self._agents(agent),
-            {**knobs, "redact": redactor.recipe if redactor else False},
+            {**knobs, **cleaning.recipe},
             good=self.settings.good,
             bad=self.settings.bad,
         )
@@ -243,10 +251,10 @@ class Rooms:
         knobs: Mapping[str, Any],
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
-        redactor = Redactor.of(redact)
-        recipe = self.recipe(method, agent=agent, redact=redactor or False, **knobs)
+        cleaning = Cleaning.asked(redact, knobs)
+        recipe = self._recipe(method, agent, cleaning, knobs)
         made = harvest.gather(
-            harvest.drafted(self._found(recipe), recipe, redactor),
+            harvest.drafted(self._found(recipe), recipe, cleaning),
             recipe,
             traces_read=self.store.count(),
         )

@@ -78,6 +78,7 @@ RECIPES = {
     "dpo": {"where": "user != 'u1'"},
     "rft": {"band": (0.3, 0.6)},
     "sft few": {"limit": 7},
+    "sft cleaned": {"good": 0.0, "near": 0.3, "balance": 6, "limit": 11, "valid_share": 0.4},
 }
 
 
@@ -133,6 +134,24 @@ def test_parts_of_a_postgresql_store_give_the_rows_of_the_whole(postgres_url, tm
         loop.harvest_to(tmp_path / "local", method, agent="support", **knobs)
         manifest = scale.run(tmp_path / "ray", recipe, scale.StoreParts(postgres_url, size=7))
     same(tmp_path / "local", tmp_path / "ray", manifest)
+
+
+def test_workers_find_the_test_set_and_the_tokenizer_by_name(loop, tmp_path):
+    pytest.importorskip("bpe_openai")
+    test = tmp_path / "test.jsonl"
+    test.write_text('"where is 1? I am u1@work.org"\n')
+    named = {"against": test, "tokenizer": "gpt-4.1"}
+    knobs = {"agent": "support", "good": 0.0, "max_tokens": 55, **named}
+    recipe = loop.recipe("sft", **knobs)
+    loop.harvest_to(tmp_path / "local", "sft", **knobs)
+    source = scale.StoreParts(loop.database_url, size=10)
+    manifest = scale.run(tmp_path / "ray", recipe, source, **named)
+    ours = same(tmp_path / "local", tmp_path / "ray", manifest)
+    assert ours["refused"]["contaminated"]
+    assert ours["refused"]["too_long"]
+    assert ours["tokens"]["train"] > 0
+    with pytest.raises(ConfigError, match="against cannot be made again by workers"):
+        scale.run(tmp_path / "ray", recipe, source)
 
 
 class Dying(scale.StoreParts):

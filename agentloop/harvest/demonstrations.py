@@ -142,6 +142,7 @@ def _example(one: Judged, call: Call, output: Message, weights: tuple[int, ...])
         "tools": call.tools,
         "parallel_tool_calls": together if isinstance(together, bool) else None,
         "unit": trace.unit,
+        "conversation": trace.spoken_in,
         "traces": (trace.id,),
         "calls": (*(c.id for c in carried), call.id),
         "opinions": tuple(o.id for o in one.opinions if o.call_id in (None, call.id)),

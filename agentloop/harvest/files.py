@@ -11,7 +11,8 @@ from tempfile import mkdtemp
 from agentloop.base.errors import StoreError
 from agentloop.base.records import Dataset, Json, Refused
 from agentloop.base.records.message import verbatim
-from agentloop.harvest.pipeline import SIDES, Harvest, Line
+from agentloop.harvest.pipeline import Harvest, Line
+from agentloop.harvest.splits import SIDES
 
 OURS = re.compile(r"(train|valid|rows\.meta|refused)(-\d{5}-of-\d{5})?\.jsonl|manifest\.json")
 """Names of the files that a harvest writes."""

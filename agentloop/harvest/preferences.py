@@ -70,9 +70,14 @@ def dpo(
         if len(answers) > 1:
             made += _pairs(answers, good, bad, pairs_per_context, quiet=bool(made))
         # Answers of several users are one unit: a split must not tear their context apart.
-        unit = min((branch.judged.trace.unit for branch in whole), default="")
+        traces = [branch.judged.trace for branch in whole]
+        unit = min((trace.unit for trace in traces), default="")
+        talk = min((trace.spoken_in for trace in traces), default="")
         for item in made:
-            yield item if isinstance(item, Refused) else item.model_copy(update={"unit": unit})
+            if isinstance(item, Refused):
+                yield item
+            else:
+                yield item.model_copy(update={"unit": unit, "conversation": talk})
 
 
 class Answer(NamedTuple):
@@ -216,6 +221,7 @@ def _example(
         margin=margin,
         source=source,
         unit=first.judged.trace.unit,
+        conversation=first.judged.trace.spoken_in,
         traces=tuple(dict.fromkeys(b.judged.trace.id for b in branches)),
         calls=tuple(dict.fromkeys(b.call.id for b in branches)),
         opinions=tuple(ids),

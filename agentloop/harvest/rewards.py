@@ -89,6 +89,7 @@ def _item(
         rollouts=len(scores),
         pass_rate=rate,
         unit=first.judged.trace.unit,
+        conversation=first.judged.trace.spoken_in,
         traces=tuple(runs),
         calls=tuple(branch.call.id for branch in runs.values()),
         producers=tuple(sorted({p for b in runs.values() if (p := producer(b.call))})),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from agentloop.base.errors import RecordError
 from agentloop.base.records import (
     DPOExample,
     Example,
@@ -18,9 +19,13 @@ from agentloop.base.records import (
     faults,
 )
 from agentloop.base.records.message import Numbers, canonical, digest, renumber
+from agentloop.harvest.balance import teaches
+from agentloop.harvest.duplicates import THRESHOLD, Outline, outline, texts
 from agentloop.harvest.redaction import Redactor
+from agentloop.harvest.references import Against
 from agentloop.harvest.rewards import REFERENCE
 from agentloop.harvest.splits import split
+from agentloop.harvest.tokens import LONGER_THAN_ANY, Fitted, Tokens, fitted
 
 
 class Draft(NamedTuple):
@@ -44,6 +49,10 @@ class Draft(NamedTuple):
     note: Json
     reference: Any = None
     """RFT: what an answer is compared with."""
+    outline: Outline | None = None
+    """What comparing it with other rows needs; None when none are compared, or all were."""
+    teaches: tuple[str, ...] = ()
+    """Its classes: see `balance`."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -70,40 +79,104 @@ class Draft(NamedTuple):
         return Refused(code=code, traces=self.traces, call=call, detail=detail)
 
 
-def draft(example: Example, recipe: Recipe, redactor: Redactor | None) -> Draft | Refused:
-    """The row of an example, without anybody's personal data, or why a provider would refuse it.
+class Cleaning(NamedTuple):
+    """What drafting asks beside the recipe, which names it."""
 
-    Args:
-        redactor: replaces personal data and secrets by pseudonyms; None leaves them.
-    """
-    note: Json = {}
-    if redactor is not None:
-        (example,), (note,) = redactor.all([example])
-    body, said = _body(example)
-    if wrong := faults(body, recipe.method):
-        call = example.calls[-1] if example.calls else None
-        return Refused(
-            code=Refusal.BAD_ROW, traces=example.traces, call=call, detail=wrong[0].message
+    redactor: Redactor | None = None
+    """Replaces personal data and secrets by pseudonyms; None leaves them."""
+    against: Against | None = None
+    """A test set that no row may be in."""
+    tokens: Tokens | None = None
+    """Who counts tokens."""
+
+    @classmethod
+    def asked(cls, redact: Any, knobs: Mapping[str, Any]) -> "Cleaning":
+        """What somebody asked for: `redact` as in `Redactor.of`, and of the knobs of a harvest
+        `against` (a file of rows, or an `Against`) and `tokenizer` (as in `Tokens.of`).
+
+        Raises:
+            ConfigError, RecordError: there is none such.
+        """
+        near, tokenizer = knobs.get("near"), knobs.get("tokenizer")
+        return cls(
+            Redactor.of(redact),
+            Against.of(knobs.get("against"), near=THRESHOLD if near is None else near or 1.0),
+            None if tokenizer is None else Tokens.of(tokenizer),
         )
+
+    @property
+    def recipe(self) -> Json:
+        """What a recipe says of it."""
+        return {
+            "redact": self.redactor.recipe if self.redactor else False,
+            "against": self.against.recipe if self.against else None,
+            "tokenizer": self.tokens.name if self.tokens else None,
+        }
+
+
+def draft(example: Example, recipe: Recipe, cleaning: Cleaning) -> Draft | Refused:
+    """The row of an example, short enough and without anybody's personal data, or why it is none:
+    it is in the test set, it is too long, a provider would refuse it."""
+
+    def refused(code: Refusal, detail: str) -> Refused:
+        call = example.calls[-1] if example.calls else None
+        return Refused(code=code, traces=example.traces, call=call, detail=detail)
+
+    if cleaning.against is not None and (shared := cleaning.against.hit(example)):
+        return refused(Refusal.CONTAMINATED, shared)
+    note: Json = {}
+    if cleaning.redactor is not None:
+        (example,), (note,) = cleaning.redactor.all([example])
+    body, said = _body(example)
+    if cleaning.tokens is not None:
+        try:
+            fits = _fitted(example, body, recipe, cleaning.tokens)
+        except RecordError as error:
+            return refused(Refusal.BAD_ROW, str(error))
+        if recipe.max_tokens is not None and fits.tokens > recipe.max_tokens:
+            return refused(Refusal.TOO_LONG, _too_long(fits, recipe.max_tokens))
+        note |= fits.note
+        if fits.messages:
+            example, (body, said) = fits.example, _body(fits.example)
+    if wrong := faults(body, recipe.method):
+        return refused(Refusal.BAD_ROW, wrong[0].message)
     optional = None
     if recipe.method is not Method.RFT:
         parallel = example.parallel_tool_calls
         optional = {"tools": bool(example.tools), "parallel_tool_calls": parallel}
     head, tail = _cut(body)
+    taught = teaches(example)
+    by_talk = recipe.split_by == "conversation"
+    unit = example.conversation if by_talk and example.conversation else example.unit
     return Draft(
         head=head,
         tail=tail,
         optional=optional,
         identity=_identity(example),
-        unit=example.unit,
-        split=split(example.unit, share=recipe.valid_share),
+        unit=unit,
+        split=split(unit, share=recipe.valid_share),
         traces=example.traces,
         calls=example.calls,
         opinions=example.opinions,
         producers=example.producers,
-        note={**said, **note},
+        note={**said, "teaches": list(taught), **note},
         reference=body.get(REFERENCE),
+        outline=outline(*texts(example), threshold=recipe.near) if recipe.near else None,
+        teaches=taught,
     )
+
+
+def _fitted(example: Example, body: Json, recipe: Recipe, tokens: Tokens) -> Fitted[Example]:
+    def count(one: Example) -> int:
+        return tokens.count(body if one is example else _body(one)[0])
+
+    limit = recipe.max_tokens or LONGER_THAN_ANY
+    return fitted(example, count, limit=limit, window=recipe.window)
+
+
+def _too_long(fits: Fitted[Example], limit: int) -> str:
+    dropped = f", its last exchange alone ({fits.messages} messages dropped)"
+    return f"{fits.tokens} tokens{dropped if fits.messages else ''}, and {limit} are read"
 
 
 def _body(example: Example) -> tuple[Json, Json]:

@@ -15,6 +15,8 @@ class Example(Record):
     unit: str
     """What must not be torn apart by a split: the user, else the session, else the task, else the
     trace."""
+    conversation: str | None = None
+    """What a split by conversations must not tear apart: the session, else the trace."""
     traces: tuple[str, ...]
     calls: tuple[str, ...]
     opinions: tuple[str, ...] = ()
@@ -62,6 +64,9 @@ class Refusal(StrEnum):
     NO_ANSWER = "no_answer"
     BAD_ROW = "bad_row"
     DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    LEAK = "leak"
+    CONTAMINATED = "contaminated"
     PARTED_AT_USER = "parted_at_user"
     DIFFERENT_TOOLS = "different_tools"
     DIFFERENT_AGENTS = "different_agents"
@@ -73,6 +78,8 @@ class Refusal(StrEnum):
     REFERENCES_DIFFER = "references_differ"
     TOO_EASY = "too_easy"
     TOO_HARD = "too_hard"
+    TOO_LONG = "too_long"
+    TOO_COMMON = "too_common"
     TOO_MANY = "too_many"
 
     @property
@@ -92,6 +99,11 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.NO_ANSWER: "The agent said nothing that could be learned.",
     Refusal.BAD_ROW: "A provider would refuse the row; `detail` says why.",
     Refusal.DUPLICATE: "The same path is in the dataset already.",
+    Refusal.NEAR_DUPLICATE: "Nearly the same is in the dataset already; raise --near (0: keep all) "
+    "if the difference is what you want learned.",
+    Refusal.LEAK: "Nearly the same validates; learning it would flatter the measure. Raise --near, "
+    "or split by what the two have in common.",
+    Refusal.CONTAMINATED: "It is in the test set of --against; learning it would spoil the test.",
     Refusal.PARTED_AT_USER: "The two runs part at what the user said, so their answers do not "
     "compare; regenerate one answer to get a pair.",
     Refusal.DIFFERENT_TOOLS: "The two answers were given with different tools at hand.",
@@ -105,6 +117,9 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.REFERENCES_DIFFER: "Runs from this one context want different things; one is wrong.",
     Refusal.TOO_EASY: "The model passes too often to learn from it; widen --band.",
     Refusal.TOO_HARD: "The model passes too seldom to find the way; try SFT, or widen --band.",
+    Refusal.TOO_LONG: "More tokens than a provider reads, which would cut the answer off; raise "
+    "--max-tokens, or drop the oldest turns with --window.",
+    Refusal.TOO_COMMON: "Enough rows teach the same already; raise --balance.",
     Refusal.TOO_MANY: "More than enough rows; raise --limit.",
 }
 

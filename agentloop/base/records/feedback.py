@@ -20,7 +20,10 @@ class Source(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Source).index(self)
+        return RANKS[self]
+
+
+RANKS = {source: rank for rank, source in enumerate(Source)}
 
 
 class Opinion(Record):

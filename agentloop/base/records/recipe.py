@@ -1,9 +1,9 @@
 """A recipe: every knob of a harvest."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from agentloop.base.errors import ConfigError, RecordError
 from agentloop.base.records.record import Json, Record, Score
@@ -41,6 +41,22 @@ class Recipe(Record):
     """Of the users (sessions, tasks) whose rows validate, in [0, 1]."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many rows."""
+    near: float = Field(default=0.9, ge=0, le=1, allow_inf_nan=False)
+    """How alike two rows are that count as one, as the share of word shingles they have in common,
+    in [0, 1]; 0 leaves out equal ones alone."""
+    against: Json | None = None
+    """A test set that no row may be in: the hash and the number of its rows."""
+    split_by: Literal["user", "conversation"] = "user"
+    """Who is on one side of the split only: a user (else the session, the task, the run), or a
+    conversation (a session, else the run), where users are few or talk of unlike things."""
+    tokenizer: str | None = None
+    """Whose tokens are counted: a model of OpenAI's, or a folder's name and hash."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """The tokens that a provider reads of a row; a longer one is refused."""
+    window: bool = False
+    """Whether a row that is too long begins at a later turn instead."""
+    balance: PositiveInt | Annotated[str, Field(pattern=r"^[1-9][0-9]*x$")] | None = None
+    """The rows of one class to train on: so many, or `3x` the median class."""
     redact: bool | Json = True
     """Whether personal data and secrets become pseudonyms; who looks, and what may stay."""
 
@@ -71,6 +87,10 @@ class Recipe(Record):
             raise ConfigError(
                 f"bad ({made.bad}) must lie below good ({made.good}), or no answer is better"
             )
+        if made.tokenizer is None and (made.max_tokens or made.window):
+            raise ConfigError("max_tokens and window need a tokenizer, as 'gpt-4.1' or a folder")
+        if made.window and made.max_tokens is None:
+            raise ConfigError("window needs max_tokens: what does not fit begins at a later turn")
         return made
 
     @property

@@ -147,6 +147,11 @@ class Record(BaseModel):
                 values[name] = make()
         return bare(cls, values, set(fields))
 
+    def but(self, **changes: Any) -> Self:
+        """The same with other values in some fields: `model_copy`, and quicker."""
+        given = self.__pydantic_fields_set__ | changes.keys()
+        return bare(type(self), self.__dict__ | changes, given)
+
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
         """The record with these fields, or `RecordError` naming the first that is wrong."""

@@ -6,7 +6,7 @@ Nothing of a trace is kept but hashes, counts and the texts of the latest correc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from agentloop.base.records import Judged, Method, Recipe, Source, Span, SpanKind, Tally, Trace
+from agentloop.base.records import Judged, Method, Source, Span, SpanKind, Tally, Trace
 from agentloop.harvest.advice.faults import Faults
 from agentloop.harvest.advice.figures import (
     FEW_RUNS,
@@ -20,7 +20,7 @@ from agentloop.harvest.advice.figures import (
 from agentloop.harvest.advice.measuring import Traffic, lifts, measure
 from agentloop.harvest.advice.repeats import Repeat
 from agentloop.harvest.advice.said import Said
-from agentloop.harvest.advice.yields import Contexts, Demonstrations, pairs, tasks
+from agentloop.harvest.advice.yields import Contexts, Demonstrations, pairs, recipe_of, tasks
 
 LATEST_RUNS = 50
 """Executions of a tool by which it is told whether it works."""
@@ -49,9 +49,8 @@ def evidence(
     counted = _Counted(tuple(agents), good, bad)
     for one in judged:
         counted.take(one)
-    knobs = {"good": good, "bad": bad}
-    dpo = Recipe.asked(Method.DPO, agents, {}, **knobs)
-    rft = Recipe.asked(Method.RFT, agents, {}, **knobs)
+    dpo = recipe_of(Method.DPO, agents, good=good, bad=bad)
+    rft = recipe_of(Method.RFT, agents, good=good, bad=bad)
     success = counted.success
     measured = measure(held_out)
     return Evidence(

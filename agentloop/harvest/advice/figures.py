@@ -106,7 +106,7 @@ class Positives(Record):
     """What a harvest for SFT would give."""
 
     rows: int
-    """Rows that differ, and that no provider refuses."""
+    """Rows that differ, and that no provider refuses; near copies are not looked for."""
     usable: int
     """The same, of each request a few at most: what is said the hundredth time teaches little."""
     corrected: int

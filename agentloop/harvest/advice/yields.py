@@ -19,7 +19,7 @@ from agentloop.harvest.advice.figures import Positives, Tasks
 from agentloop.harvest.checks.doubts import declines
 from agentloop.harvest.preferences import Branch
 from agentloop.harvest.questions import found
-from agentloop.harvest.rows import Draft, draft
+from agentloop.harvest.rows import Cleaning, Draft, draft
 
 Contexts = Iterable[Sequence[Branch]]
 
@@ -28,11 +28,17 @@ PER_REQUEST = 3
 for more teach little."""
 
 
+def recipe_of(method: Method, agents: Sequence[str], **bars: float) -> Recipe:
+    """The recipe by which rows are counted: as usual, but that only equal ones count as one. Near
+    copies take long to find, and the most of them answer one request."""
+    return Recipe.asked(method, agents, {"near": 0.0}, **bars)
+
+
 class Demonstrations:
     """The rows that SFT would get."""
 
     def __init__(self, agents: tuple[str, ...], good: float, bad: float) -> None:
-        self._recipe = Recipe.asked(Method.SFT, agents, {}, good=good, bad=bad)
+        self._recipe = recipe_of(Method.SFT, agents, good=good, bad=bad)
         self._seen: set[str] = set()
         self._requests: Counter[str] = Counter()
         self._units: set[str] = set()
@@ -74,7 +80,7 @@ class Demonstrations:
 def _rows(items: Iterable[Example | Refused], recipe: Recipe) -> Iterator[tuple[Example, Draft]]:
     """The examples that no provider would refuse, with their rows."""
     for item in items:
-        made = draft(item, recipe, None) if isinstance(item, Example) else item
+        made = draft(item, recipe, Cleaning()) if isinstance(item, Example) else item
         if isinstance(item, Example) and isinstance(made, Draft):
             yield item, made
 

@@ -18,6 +18,7 @@ NEEDS = {
     "torch": "local",
     "trl": "local",
     "psycopg": "postgres",
+    "bpe-openai": "tokens",
 }
 """Package -> the extra that brings it."""
 

@@ -86,7 +86,37 @@ def harvest(
         float | None,
         typer.Option(min=0, max=1, help="Share of users whose rows validate.", show_default="0.1"),
     ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option(help="What is on one side only: user or conversation.", show_default="user"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    near: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How alike two rows are that count as one; 0: equal ones alone.",
+            show_default="0.9",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A test set as JSONL: no row may be in it.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Count tokens as a model of OpenAI's, or as a folder's tokenizer."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that are read of a row; longer: refused.")
+    ] = None,
+    window: Annotated[
+        bool, typer.Option("--window", help="Rows too long begin at a later turn instead.")
+    ] = False,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Rows that may teach one tool: 200, or 3x for 3 times the median."),
+    ] = None,
     redact: Annotated[
         bool, typer.Option(help="Put pseudonyms in place of personal data and secrets.")
     ] = True,
@@ -127,13 +157,21 @@ def harvest(
             "outcome": outcome,
             "band": _band(band) if band is not None else None,
             "valid_share": valid,
+            "split_by": split_by,
             "limit": limit,
+            "near": near,
+            "against": against,
+            "tokenizer": tokenizer,
+            "max_tokens": max_tokens,
+            "window": window or None,
+            "balance": int(balance) if balance and balance.isdecimal() else balance,
             "redact": Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
         }
+    beside: dict[str, Any] = {"workers": workers, "against": against, "tokenizer": tokenizer}
     if parquet is not None:
         with speaking():
             recipe = scale.recipe(method, agent.split(","), knobs)
-            manifest = scale.run(to, recipe, scale.ParquetParts(parquet), workers=workers)
+            manifest = scale.run(to, recipe, scale.ParquetParts(parquet), **beside)
     else:
         with opened(store) as loop:
             if engine is Engine.LOCAL:
@@ -141,7 +179,7 @@ def harvest(
             else:
                 recipe = loop.recipe(method, agent=agent, **knobs)
                 source = scale.StoreParts(loop.database_url)
-                manifest = scale.run(to, recipe, source, workers=workers)
+                manifest = scale.run(to, recipe, source, **beside)
                 scale.write_down(to, manifest, loop.ledger)
     if as_json:
         document({**manifest, "out": str(to)})
@@ -150,6 +188,7 @@ def harvest(
         if places := manifest["replaced"]:
             told = ", ".join(f"{n} {kind}" for kind, n in places.items())
             out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
+        taught(manifest)
         out.print(f"{manifest['dataset']} -> {to}")
 
 
@@ -164,6 +203,22 @@ def funnel(manifest: Json) -> None:
         ("refused", "reason", "what to do"),
         [(n, code, Refusal(code).sentence) for code, n in manifest["refused"].items()],
     )
+
+
+NAMED = 8
+"""Classes that are named."""
+
+
+def taught(manifest: Json) -> None:
+    """How many rows teach what, and how many tokens there are where they were counted."""
+    rows = manifest["teaches"]
+    told = [f"{n} {name}" for name, n in list(rows.items())[:NAMED]]
+    if len(rows) > NAMED:
+        told.append(f"{len(rows) - NAMED} more")
+    if len(rows) > 1:
+        out.print(f"rows that teach: {', '.join(told)}; fewer of the frequent: --balance")
+    if tokens := manifest["tokens"]:
+        out.print(f"tokens to train on: {tokens.get('train', 0)}")
 
 
 @grader.command("check")
