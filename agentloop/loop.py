@@ -157,7 +157,7 @@ class AgentLoop(Rooms):
         redact: "bool | str | Json | Redactor" = True,
         **knobs: Any,
     ) -> Dataset:
-        """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
+        """The rows that the traces of an agent (or several) give for `sft`, `dpo`, `rft` or `kto`.
 
         The same store and arguments give the same dataset; it is written down in the ledger.
 
@@ -167,7 +167,8 @@ class AgentLoop(Rooms):
             knobs: where, good, bad, limit, … : the fields of `Recipe`, which says what they do.
                 `good` and `bad` are by default those of the settings; `against` is the file of a
                 test set; `tokenizer` a model of OpenAI's, a folder with a tokenizer, or a function
-                of a row's body.
+                of a row's body. `where` may be a function of a `Judged` too; of that the recipe
+                keeps the name alone.
 
         Raises:
             ConfigError: there is no such knob, or not for this method.

@@ -22,7 +22,7 @@ from agentloop.base.records import (
 )
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
-from agentloop.base.store import Fork, Live, Serving, Store, Writer, recover
+from agentloop.base.store import Fork, Live, Serving, Spans, Store, Writer, recover
 from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Harvest, Redactor
 from agentloop.trials import Versions
 
@@ -201,10 +201,11 @@ class Rooms:
         *,
         held_out: bool,
         versions: Collection[str | None] | None = None,
+        spans: Spans = False,
     ) -> Iterator[Judged]:
         self.flush()
         found = self.store.all_judged(
-            agents=agents, held_out=held_out, versions=versions, spans=False
+            agents=agents, held_out=held_out, versions=versions, spans=spans
         )
         return feedback.settle(found)
 
@@ -235,10 +236,13 @@ class Rooms:
         cleaning: Cleaning,
         knobs: Mapping[str, Any],
     ) -> Recipe:
+        said = cleaning.recipe
+        if callable(chosen := knobs.get("where")):
+            said["where"] = harvest.named(chosen)
         return Recipe.asked(
             method,
             self._agents(agent),
-            {**knobs, **cleaning.recipe},
+            {**knobs, **said},
             good=self.settings.good,
             bad=self.settings.bad,
         )
@@ -253,8 +257,9 @@ class Rooms:
         """A harvest, written down in the ledger; who asked for it closes it."""
         cleaning = Cleaning.asked(redact, knobs)
         recipe = self._recipe(method, agent, cleaning, knobs)
+        found = self._found(recipe, chosen if callable(chosen := knobs.get("where")) else None)
         made = harvest.gather(
-            harvest.drafted(self._found(recipe), recipe, cleaning),
+            harvest.drafted(found, recipe, cleaning),
             recipe,
             traces_read=self.store.count(),
         )
@@ -266,17 +271,22 @@ class Rooms:
             raise
         return made
 
-    def _found(self, recipe: Recipe) -> Iterable[Example | Refused]:
-        """What the store holds that a recipe asks for."""
+    def _found(
+        self, recipe: Recipe, chosen: Condition | None = None
+    ) -> Iterable[Example | Refused]:
+        """What the store holds that a recipe asks for, or a function of Python's."""
         agents = recipe.agents
-        names = self.store.names().outcomes if recipe.where else ()
-        chosen = harvest.where(recipe.where, outcomes=names) if recipe.where else None
+        if chosen is None and recipe.where:
+            chosen = harvest.where(recipe.where, outcomes=self.store.names().outcomes)
         contexts: Iterator[list[Branch]] = iter(())
         if recipe.method is Method.DPO:
             contexts = self._branches(self.store.forks(agents=agents), chosen)
+        elif recipe.method is Method.KTO:
+            contexts = self._branches(self.store.answered(agents=agents), chosen)
         elif recipe.method is Method.RFT:
             contexts = self._branches(self.store.contexts(agents=agents))
-        judged = self._judged(agents, held_out=False)
+        spans = harvest.spans_for(recipe.method)
+        judged = self._judged(agents, held_out=False, spans=spans)
         return harvest.found(recipe, judged=judged, contexts=contexts, where=chosen)
 
     def _move(self, move: AliasMove) -> AliasMove:

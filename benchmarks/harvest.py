@@ -1,7 +1,8 @@
 """A store of many calls to rows for supervised training: rows a second, and memory.
 
-All of `harvest_to` is timed: selection, checks, exact duplicates, the split, the files, the ledger.
-Redaction has a benchmark of its own. Each harvest is a process of its own, so that its peak of
+All of `harvest_to` is timed: selection, checks, exact duplicates, token counts (where the extra
+`tokens` is installed), the split, the files, the ledger. Redaction and near duplicates have
+benchmarks of their own. Each harvest is a process of its own, so that its peak of
 memory is its own. Rows a second are by the time of its processor; by the clock they are told too,
 for PostgreSQL's server is another process.
 
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -83,6 +85,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         "megabytes": most,
         "bar": {"rows_a_second": ROWS_A_SECOND, "megabytes": MEGABYTES},
         "holds": ours >= ROWS_A_SECOND and most <= MEGABYTES,
+        "tokens_counted": find_spec("bpe_openai") is not None,
         "runs": rounds,
         "calls": calls,
         "kinds": kinds,
@@ -176,9 +179,10 @@ def harvest(url: str, out: Path, round: int) -> Json:
     """One harvest of a store, told of. Each round has another share to validate with, or the
     ledger would know the dataset already."""
     with AgentLoop(url) as loop:
+        counted = {"tokenizer": "gpt-4.1"} if find_spec("bpe_openai") else {}
+        knobs: Json = {"valid_share": 0.1 + round / 100, "near": 0, "redact": False, **counted}
         began, busy = perf_counter(), process_time()
-        share = 0.1 + round / 100
-        loop.harvest_to(out, "sft", agent="support", redact=False, valid_share=share)
+        loop.harvest_to(out, "sft", agent="support", **knobs)
         took = exporters.Took(process_time() - busy, perf_counter() - began)
     return exporters.told(took, TOOLS, out / "train.jsonl", out / "valid.jsonl")
 

@@ -79,6 +79,8 @@ RECIPES = {
     "rft": {"band": (0.3, 0.6)},
     "sft few": {"limit": 7},
     "sft cleaned": {"good": 0.0, "near": 0.3, "balance": 6, "limit": 11, "valid_share": 0.4},
+    "sft last": {"turns": "last", "learner": "tiny"},
+    "kto": {"where": "user != 'u1'", "bad": 0.4},
 }
 
 

@@ -8,7 +8,14 @@ from statistics import median_low
 from typing import Any, NamedTuple
 
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import DPOExample, Example, Message, RFTExample, SFTExample
+from agentloop.base.records import (
+    DPOExample,
+    Example,
+    KTOExample,
+    Message,
+    RFTExample,
+    SFTExample,
+)
 from agentloop.harvest.rewards import REFERENCE
 
 NO_TOOL = "(no tool)"
@@ -21,7 +28,8 @@ LONGEST_LABEL = 64
 
 def teaches(example: Example) -> tuple[str, ...]:
     """The classes of a row, sorted: the tools that it teaches to call, or that it teaches none; of
-    a task, what its reference says: the tool of a call, or a label."""
+    a task, what its reference says: the tool of a call, or a label; of an answer that was judged
+    alone, whether it was good."""
     match example:
         case SFTExample():
             weights = iter(example.weights)
@@ -29,6 +37,8 @@ def teaches(example: Example) -> tuple[str, ...]:
             return _tools([*(m for m in answers if next(weights, 1)), example.output])
         case DPOExample():
             return _tools([example.preferred])
+        case KTOExample():
+            return ("good" if example.label else "bad",)
         case RFTExample():
             return (_label(example.fields.get(REFERENCE)),)
     raise TypeError(f"no class is known of a {type(example).__name__}")

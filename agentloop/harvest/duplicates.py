@@ -12,7 +12,14 @@ from weakref import finalize
 from rensa import RMinHash, RMinHashLSH
 
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import DPOExample, Example, Message, RFTExample, SFTExample
+from agentloop.base.records import (
+    DPOExample,
+    Example,
+    KTOExample,
+    Message,
+    RFTExample,
+    SFTExample,
+)
 from agentloop.base.records.message import canonical, digest
 
 THRESHOLD = 0.9
@@ -116,6 +123,9 @@ def texts(example: Example) -> tuple[str, ...]:
         case DPOExample():
             better, worse = _said([example.preferred]), _said([example.rejected])
             return f"{context}\n{better}\n{worse}", better, worse
+        case KTOExample():
+            answer = _said([example.answer])
+            return f"{context}\n{answer}", answer, "good" if example.label else "bad"
         case RFTExample():
             return context, canonical(example.fields).decode()
     raise TypeError(f"no text is known of a {type(example).__name__}")

@@ -8,8 +8,16 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from agentloop.base.errors import ConfigError, RecordError
-from agentloop.base.records import DPOExample, Example, Json, Message, RFTExample, SFTExample
-from agentloop.base.records.message import canonical
+from agentloop.base.records import (
+    DPOExample,
+    Example,
+    Json,
+    KTOExample,
+    Message,
+    RFTExample,
+    SFTExample,
+)
+from agentloop.base.records.message import canonical, verbatim
 from agentloop.base.records.record import complaint
 from agentloop.harvest.checks.reading import lines
 from agentloop.harvest.duplicates import THRESHOLD, Near, pieces, runs, words
@@ -139,6 +147,8 @@ def _of_example(example: Example) -> Reference:
         case DPOExample():
             both = (example.preferred, example.rejected)
             return _reference("", example.context, map(_said, both))
+        case KTOExample():
+            return _reference("", example.context, [_said(example.answer)])
         case RFTExample():
             return _reference("", example.context, [canonical(example.fields).decode()])
     raise TypeError(f"no prompt is known of a {type(example).__name__}")
@@ -162,6 +172,9 @@ def _of_row(where: str, row: Any) -> Reference:
         case {"input": {"messages": [*context]}, **rest}:
             answers = [*_listed(rest, "preferred_output"), *_listed(rest, "non_preferred_output")]
             return _reference(where, _messages(context), map(_said, _messages(answers)))
+        case {"prompt": [*context], "completion": [*answers]}:
+            said = [_said(message) for message in _messages(map(_as_openais, answers))]
+            return _reference(where, _messages(map(_as_openais, context)), said)
         case {"messages": [*said], **rest}:
             messages = _messages(said)
             answers = [_said(message) for message in messages if message.role == "assistant"]
@@ -170,15 +183,29 @@ def _of_row(where: str, row: Any) -> Reference:
             return _reference(where, messages, [*answers, *known])
     raise RecordError(
         f"{where}: no row: a JSON object with `messages`, or with `input.messages` and two "
-        "outputs, or a text as a JSON string"
+        "outputs, or with `prompt` and `completion`, or a text as a JSON string"
     )
+
+
+def _as_openais(message: Any) -> Any:
+    """A message of TRL's, whose calls have objects for arguments."""
+    if not isinstance(message, Mapping) or not isinstance(message.get("tool_calls"), list):
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = call["function"]
+        if not isinstance(function["arguments"], str):
+            text = verbatim(function["arguments"]).decode()
+            call = {**call, "function": {**function, "arguments": text}}
+        calls.append(call)
+    return {**message, "tool_calls": calls}
 
 
 def _listed(row: Mapping[Any, Any], key: str) -> list[Any]:
     return row[key] if isinstance(row.get(key), list) else []
 
 
-def _messages(said: Sequence[Any]) -> list[Message]:
+def _messages(said: Iterable[Any]) -> list[Message]:
     return [Message.model_validate(message) for message in said]
 
 

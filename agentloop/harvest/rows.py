@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from agentloop.base.errors import RecordError
@@ -9,6 +10,7 @@ from agentloop.base.records import (
     DPOExample,
     Example,
     Json,
+    KTOExample,
     Message,
     Method,
     Recipe,
@@ -19,6 +21,7 @@ from agentloop.base.records import (
     faults,
 )
 from agentloop.base.records.message import Numbers, canonical, digest, renumber
+from agentloop.base.records.rules import unruly
 from agentloop.harvest.balance import teaches
 from agentloop.harvest.duplicates import THRESHOLD, Outline, outline, texts
 from agentloop.harvest.redaction import Redactor
@@ -59,8 +62,8 @@ class Draft(NamedTuple):
         """The optional keys that this row cannot do without."""
         if not self.optional or not self.optional["tools"]:
             return frozenset()
-        one_by_one = self.optional["parallel_tool_calls"] is False
-        return frozenset({"tools", "parallel_tool_calls"} if one_by_one else {"tools"})
+        said = self.optional["parallel_tool_calls"] is not None
+        return frozenset({"tools", "parallel_tool_calls"} if said else {"tools"})
 
     def line(self, keys: frozenset[str]) -> str:
         """The line as it stands in a file whose rows have these optional keys."""
@@ -138,11 +141,16 @@ def draft(example: Example, recipe: Recipe, cleaning: Cleaning) -> Draft | Refus
         note |= fits.note
         if fits.messages:
             example, (body, said) = fits.example, _body(fits.example)
-    if wrong := faults(body, recipe.method):
+    wrong = faults(body, recipe.method)
+    if not wrong and (rules := recipe.rules) is not None:
+        wrong = list(unruly(body, recipe.method, rules))
+    if wrong:
         return refused(Refusal.BAD_ROW, wrong[0].message)
     optional = None
     if recipe.method is not Method.RFT:
         parallel = example.parallel_tool_calls
+        if recipe.method is Method.KTO or (recipe.rules and not recipe.rules.parallel_tool_calls):
+            parallel = None
         optional = {"tools": bool(example.tools), "parallel_tool_calls": parallel}
     head, tail = _cut(body)
     taught = teaches(example)
@@ -181,6 +189,7 @@ def _too_long(fits: Fitted[Example], limit: int) -> str:
 
 def _body(example: Example) -> tuple[Json, Json]:
     """What the row says of itself, and what is known beside it."""
+    body: Json
     offered: Json = {"tools": list(example.tools)} if example.tools else {}
     match example:
         case SFTExample():
@@ -191,7 +200,18 @@ def _body(example: Example) -> tuple[Json, Json]:
                 "preferred_output": [_plain(example.preferred)],
                 "non_preferred_output": [_plain(example.rejected)],
             }
-            return body, {"margin": example.margin, "source": example.source}
+            note: Json = {"margin": example.margin, "source": example.source}
+            if others := sorted(set(example.against) - set(example.producers)):
+                note["rejected_producers"] = others
+            return body, note
+        case KTOExample():
+            body = {
+                "prompt": [_trl(m) for m in example.context],
+                "completion": [_trl(example.answer)],
+                "label": example.label,
+                **offered,
+            }
+            return body, {}
         case RFTExample():
             messages = [_plain(m) for m in example.context]
             for message in messages:
@@ -258,6 +278,16 @@ def _plain(message: Message) -> Json:
     return body
 
 
+def _trl(message: Message) -> Json:
+    """The message as TRL's trainers take it: arguments as the object that a chat template writes
+    out. What is no JSON stays as it is, for `faults` to find."""
+    body = _plain(message)
+    for call in body.get("tool_calls") or ():
+        with suppress(ValueError, RecursionError):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return body
+
+
 def _with_weights(example: SFTExample) -> list[Json]:
     """The messages; a masked one says so. Where all is learned, nothing is added."""
     weights = iter(example.weights)
@@ -279,6 +309,8 @@ def _identity(example: Example) -> str:
         case DPOExample():
             said = (*example.context, example.preferred)
             beside = renumber((*example.context, example.rejected)).messages[-1].to_dict()
+        case KTOExample():
+            said, beside = (*example.context, example.answer), example.label
         case RFTExample():
             said, beside = example.context, example.fields
         case _:

@@ -138,7 +138,10 @@ class OpenAITokens:
                 said += sum(map(self._text, _texts(message[key])))
         for call in message.get("tool_calls") or ():
             function = call["function"]
-            said += A_MESSAGE + self._text(function["name"]) + self._text(function["arguments"])
+            arguments = function["arguments"]
+            if not isinstance(arguments, str):  # as TRL has them
+                arguments = verbatim(arguments).decode()
+            said += A_MESSAGE + self._text(function["name"]) + self._text(arguments)
         return said
 
     def _new_text(self, text: str) -> int:
@@ -181,6 +184,8 @@ def _conversations(body: Json) -> Iterator[list[Json]]:
     if "input" in body:
         for key in ("preferred_output", "non_preferred_output"):
             yield [*body["input"]["messages"], *body[key]]
+    elif "prompt" in body:
+        yield [*body["prompt"], *body["completion"]]
     else:
         yield body["messages"]
 
@@ -259,7 +264,7 @@ class TemplateTokens:
 def _object(call: Json) -> Any:
     text = call["function"]["arguments"]
     try:
-        return json.loads(text)
+        return json.loads(text) if isinstance(text, str) else text
     except ValueError:
         return text
 

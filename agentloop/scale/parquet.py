@@ -181,7 +181,7 @@ def _of_heap(recipe: Recipe, named: Named, heaps: int, batch: Batch) -> dict[str
                 for task, runs in tasks.items()
             ]
         )
-    chosen = where if recipe.method is Method.DPO else None
+    chosen = None if recipe.method is Method.RFT else where
     parts = []
     for node, made in _answered(judged, recipe, lambda name: _heap(name, heaps) == int(number)):
         if branches := harvest.branches(((call.id, one) for call, one in made), chosen):
@@ -193,7 +193,7 @@ def _of_heap(recipe: Recipe, named: Named, heaps: int, batch: Batch) -> dict[str
 def _answered(
     judged: Sequence[Judged], recipe: Recipe, here: Callable[[str], bool]
 ) -> Iterator[tuple[str, list[tuple[Call, Judged]]]]:
-    """What `Store.forks` (DPO) or `Store.contexts` (RFT) finds among these traces."""
+    """What `Store.forks` (DPO), `contexts` (RFT) or `answered` (KTO) finds among these traces."""
     contexts: dict[str, list[tuple[Call, Judged]]] = {}
     for one in judged:
         for call in one.trace.calls:
@@ -203,6 +203,9 @@ def _answered(
         if recipe.method is Method.RFT:
             if made[0][0].context[-1].role == "user":
                 yield node, made
+            continue
+        if recipe.method is Method.KTO:
+            yield node, made
             continue
         said = {Walk(call.path).leaf for call, _ in made if call.output is not None}
         corrected = any(one.correction(call.id) for call, one in made)

@@ -49,7 +49,7 @@ class StoreParts:
         store, where, agents = _store(self.url), condition(recipe), recipe.agents
         if part.kind == "contexts":
             forks = (fork.branches for fork in store.answers(part.of, agents=agents))
-            chosen = where if recipe.method is Method.DPO else None
+            chosen = None if recipe.method is Method.RFT else where
             contexts = (_branches(branches, chosen) for branches in forks)
             return harvest.found(recipe, contexts=filter(None, contexts), where=where)
         if part.kind == "tasks":
@@ -57,7 +57,11 @@ class StoreParts:
         else:
             after, upto = part.of
             judged = store.all_judged(
-                agents=agents, held_out=False, after=after, upto=upto, spans=False
+                agents=agents,
+                held_out=False,
+                after=after,
+                upto=upto,
+                spans=harvest.spans_for(recipe.method),
             )
         return harvest.found(recipe, judged=feedback.settle(judged), where=where)
 
@@ -77,6 +81,8 @@ class StoreParts:
             case Method.DPO:
                 yield from self._some("contexts", store.forked(agents=agents))
                 yield from self._some("tasks", store.tasks(agents=agents))
+            case Method.KTO:
+                yield from self._some("contexts", store.all_contexts(agents=agents))
             case Method.RFT:
                 yield from self._some("contexts", store.asked(agents=agents))
 

@@ -183,6 +183,16 @@ def test_a_tool_that_was_mended_is_forgiven():
     assert advice(mended + broken).says != "prompt"
 
 
+def test_where_no_steps_were_recorded_a_tool_failed_when_the_model_was_told_so():
+    told = "An error occurred while running the tool. Please try again. Error: no"
+    runs = [
+        a_run(1.0, said=(asks("find", '{"id": 1}'), returns(text), says(words(n))), tools=(FIND,))
+        for n, text in enumerate([told, "found"])
+    ]
+    (tool,) = evidence(runs, agents=("support",)).tools
+    assert (tool.failed, str(tool.latest)) == (1, "1 of 2")
+
+
 def test_what_a_tool_makes_of_wrong_arguments_is_the_models_fault():
     runs = [executed('{"id": "one"}', error={"message": "no integer"}) for _ in range(30)]
     (tool,) = advice(runs).evidence.tools
@@ -297,6 +307,18 @@ def test_many_answers_to_few_requests_are_no_spread():
     assert made.evidence.positives.usable == 30
     assert made.says == "few-shot"
     assert "30 of 10 requests" in suggestion(made, "sft").why
+
+
+def test_good_runs_of_few_users_teach_their_habits():
+    def of_users(n):
+        for k, one in enumerate(good(60) + bad(20)):
+            trace = one.trace.model_copy(update={"user": f"user {k % n}"})
+            yield one.model_copy(update={"trace": trace})
+
+    made = advice(of_users(9))
+    assert made.says == "not yet"
+    assert made.why.startswith("sft: good runs of 1 more user")
+    assert advice(of_users(10)).says == "sft"
 
 
 def test_rows_that_all_use_one_tool_are_said():

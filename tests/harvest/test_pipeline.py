@@ -10,6 +10,7 @@ from agentloop.base.records import Method
 from agentloop.harvest import Branch, check, rft, sft, write
 from agentloop.harvest.splits import split
 from tests.harvest.makers import (
+    TOOL,
     a_trace,
     calls,
     dataset,
@@ -26,11 +27,15 @@ TRAINS = [u for u in map(str, range(100)) if split(u, share=0.3) == "train"]
 VALIDATES = [u for u in map(str, range(100)) if split(u, share=0.3) == "valid"]
 
 
+REFUND = {"type": "function", "function": {"name": "refund", "parameters": {"type": "object"}}}
+
+
 def talk(n, text=None, *, answer=None, tool=None, **fields):
     """A conversation about something of its own, unless another text is said."""
     called = [calls(tool, f'{{"id": {n}}}'), returns(f"found {n}")] if tool else []
     said = (system(), user(text or f"find {n}"), *called, says(answer or f"It is {n}."))
-    return a_trace(*said, id=f"t{n}", **{"user": f"u{n}", **fields})
+    fields = {"user": f"u{n}", "tools": (TOOL, REFUND), **fields}
+    return a_trace(*said, id=f"t{n}", **fields)
 
 
 def harvested(*talks, **knobs):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agentloop.base.errors import RecordError
 from agentloop.base.records import Method
-from agentloop.harvest import Branch, dpo, rft, sft, write
+from agentloop.harvest import Branch, dpo, kto, rft, sft, write
 from agentloop.harvest.references import COMMON, Against
 from tests.harvest.makers import a_trace, calls, dataset, judged, returns, says, system, user
 
@@ -150,6 +150,7 @@ def test_every_row_that_is_harvested_is_in_its_own_file(tmp_path, method):
         Method.SFT: [asking(f"cancel {k}", answer=f"True {k}") for k in range(3)],
         Method.DPO: list(dpo(forks(3))),
         Method.RFT: list(rft(forks(3))),
+        Method.KTO: list(kto([branch] for fork in forks(3) for branch in fork)),
     }
     made = dataset(method, examples[method], valid_share=0.0)
     write(made, tmp_path / "d")

@@ -283,7 +283,7 @@ def test_many_rows_are_gathered_in_a_file_and_give_the_same(monkeypatch, tmp_pat
 
 
 def test_a_knob_that_there_is_not_names_those_that_there_are():
-    with pytest.raises(ConfigError, match=r"no knob 'god'; sft has against, bad, balance, good"):
+    with pytest.raises(ConfigError, match=r"no knob 'god'; sft has against, allow_producers, bad"):
         made(god=0.5)
     with pytest.raises(ConfigError, match="'band' is a knob of rft, and says nothing to sft"):
         made(band=(0.1, 0.9))

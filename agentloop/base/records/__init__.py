@@ -5,10 +5,12 @@ from agentloop.base.records.dataset import Dataset, Funnel, jsonl, manifest
 from agentloop.base.records.example import (
     DPOExample,
     Example,
+    KTOExample,
     Refusal,
     Refused,
     RFTExample,
     SFTExample,
+    Turns,
 )
 from agentloop.base.records.fault import Fault, faults
 from agentloop.base.records.feedback import Judged, Opinion, Outcome, Settled, Source
@@ -39,6 +41,7 @@ __all__ = [
     "Job",
     "Json",
     "Judged",
+    "KTOExample",
     "Message",
     "Method",
     "Opinion",
@@ -64,6 +67,7 @@ __all__ = [
     "ToolCall",
     "Trace",
     "Trial",
+    "Turns",
     "Usage",
     "Verdict",
     "Version",

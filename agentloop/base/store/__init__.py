@@ -3,6 +3,7 @@
 from agentloop.base.store.batch import Storable
 from agentloop.base.store.ledger import Ledger, Lineage
 from agentloop.base.store.live import Live, Serving
+from agentloop.base.store.reading import Spans
 from agentloop.base.store.recovery import recover
 from agentloop.base.store.store import Fork, Names, Place, Store
 from agentloop.base.store.writer import WEIGHT, Work, Writer, made
@@ -16,6 +17,7 @@ __all__ = [
     "Names",
     "Place",
     "Serving",
+    "Spans",
     "Storable",
     "Store",
     "Work",

@@ -5,8 +5,9 @@ Nothing of a trace is kept but hashes, counts and the texts of the latest correc
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from agentloop.base.records import Judged, Method, Source, Span, SpanKind, Tally, Trace
+from agentloop.base.records import Judged, Method, Source, SpanKind, Tally, Trace
 from agentloop.harvest.advice.faults import Faults
 from agentloop.harvest.advice.figures import (
     FEW_RUNS,
@@ -21,6 +22,7 @@ from agentloop.harvest.advice.measuring import Traffic, lifts, measure
 from agentloop.harvest.advice.repeats import Repeat
 from agentloop.harvest.advice.said import Said
 from agentloop.harvest.advice.yields import Contexts, Demonstrations, pairs, recipe_of, tasks
+from agentloop.harvest.turns import says_failed
 
 LATEST_RUNS = 50
 """Executions of a tool by which it is told whether it works."""
@@ -138,10 +140,10 @@ class _Counted:
                 self.shaped += 1
                 self.shapeless += not shape
                 fault |= not shape
-        for span in _executed(trace, self.agents):
-            tool = self._tools.setdefault(span.name, Counter())
+        for ran in _executions(trace, self.agents):
+            tool = self._tools.setdefault(ran.tool, Counter())
             # What fails for its arguments is the model's fault, and counted there.
-            failed = span.error is not None and (span.name, span.data.get("input")) not in wrong
+            failed = ran.failed and (ran.tool, ran.arguments) not in wrong
             tool["failed"] += failed
             if tool["latest"] < LATEST_RUNS:
                 tool["latest"] += 1
@@ -226,14 +228,31 @@ class _Counted:
         return self._traffic.weeks
 
 
-def _executed(trace: Trace, agents: Sequence[str]) -> Iterator[Span]:
-    """The steps in which a tool of these agents ran."""
-    spans = {span.id: span for span in trace.spans}
-    for span in trace.spans:
-        if span.kind is not SpanKind.TOOL:
-            continue
-        above = spans.get(span.parent_id or "")
+class _Execution(NamedTuple):
+    """That a tool ran."""
+
+    tool: str
+    arguments: str | None
+    failed: bool
+
+
+def _executions(trace: Trace, agents: Sequence[str]) -> Iterator[_Execution]:
+    """What the tools of these agents did: as the steps of the trace say, or, where it came without,
+    what the model was told."""
+    steps = {span.id: span for span in trace.spans}
+    ran = [span for span in trace.spans if span.kind is SpanKind.TOOL]
+    for span in ran:
+        above = steps.get(span.parent_id or "")
         while above is not None and above.kind is not SpanKind.AGENT:
-            above = spans.get(above.parent_id or "")
+            above = steps.get(above.parent_id or "")
         if above is None or above.name in agents:
-            yield span
+            yield _Execution(span.name, span.data.get("input"), span.error is not None)
+    if ran:
+        return
+    answers = {m.tool_call_id: m for call in trace.calls for m in call.context if m.role == "tool"}
+    answers |= {m.tool_call_id: m for m in trace.tail if m.role == "tool"}
+    for call in trace.calls:
+        for asked in call.output.calls if call.output and call.agent in agents else ():
+            if (answer := answers.get(asked.id)) is not None:
+                name, arguments = asked.function.name, asked.function.arguments
+                yield _Execution(name, arguments, says_failed(answer))

@@ -35,6 +35,7 @@ BARS: Mapping[str, Bar] = {
     "agree": Bar(0.8, None, "our own: where four of five agree, nobody need be asked again"),
     "few-shot": Bar(5, None, "our own: fewer examples show no pattern"),
     "sft": Bar(50, 500, "OpenAI's guide: 50 to 100 rows show a gain; its workshop: 500 are better"),
+    "users": Bar(10, None, "our own: fewer users (sessions, tasks) teach their habits"),
     "dpo": Bar(50, 500, "our own, from the demo; Foundry's rule of thumb: 500 to 5,000"),
     "rft": Bar(30, 200, "our own, from the demo; Foundry's rule of thumb: 200 to 2,000"),
     "gate": Bar(30, None, "the gate: so many held-out tasks that both versions tried"),
@@ -186,7 +187,12 @@ def _sft(e: Evidence) -> Suggestion:
         why += f"; no more than 3 a request: {p.usable} of {counted(p.requests, 'request')}"
     if faults := _faults(e):
         why += f"; {faults}"
-    return _training(e, "sft", p.usable, why, "more good or corrected runs", _narrow(e))
+    made = _training(e, "sft", p.usable, why, "more good or corrected runs", _narrow(e))
+    strangers = int(BARS["users"].least) - p.users
+    if made.ready and strangers > 0:
+        missing = f"good runs of {counted(strangers, 'more user')}"
+        return made.model_copy(update={"ready": False, "missing": missing, "more": strangers})
+    return made
 
 
 def _narrow(e: Evidence) -> Iterator[str]:

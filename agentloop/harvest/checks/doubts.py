@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from agentloop.base.records import Fault, Method, RowRules
+from agentloop.base.records.row import messages_of
 from agentloop.base.records.rules import BYTES_PER_TOKEN, consecutive
 from agentloop.harvest.checks.prompts import answers, is_empty, text_of
 
@@ -66,7 +67,7 @@ def doubts(
         personal: tells personal data; without, it is not looked for.
     """
     given = row["input"] if method is Method.DPO else row
-    messages = given["messages"]
+    messages = messages_of(row, method)
     if rules is None or rules.consecutive_assistants:
         yield from consecutive(messages)
     roles = {message["role"] for message in messages}

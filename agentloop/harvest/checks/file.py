@@ -97,7 +97,7 @@ class Side:
         """Find what is wrong with a line."""
         self.whole.rows += 1
         if line.fault is not None:
-            self._add(Level.ERROR, line.number, line.fault, line.complaint)
+            self._add(Level.ERROR, line.number, line.fault, self._theirs(line.complaint))
             return
         try:
             found = [(Level.ERROR, fault) for fault in wrong(line.row, self._method, self._rules)]
@@ -114,13 +114,20 @@ class Side:
         for level, fault in found:
             theirs = None
             if level is Level.ERROR:
-                theirs = complaint(fault, line.example, param=self._param, file=self._file.name)
+                theirs = self._theirs(
+                    complaint(fault, line.example, param=self._param, file=self._file.name)
+                )
             self._add(level, line.number, fault, theirs)
+
+    def _theirs(self, said: Complaint | None) -> Complaint | None:
+        """What a service would say: of KTO none says anything."""
+        return None if self._method is Method.KTO else said
 
     def end(self) -> None:
         """Find what is wrong with the file as a whole."""
         for fault, line, example in self.whole.mixed():
-            if self._method is Method.RFT:  # its fields are free: a grader may miss one
+            # The fields of RFT are free, but a grader may miss one; TRL's files are read by column.
+            if self._method in (Method.RFT, Method.KTO):
                 self._add(Level.WARNING, line, fault, None)
             else:
                 said = complaint(fault, example, param=self._param)
@@ -133,10 +140,11 @@ class Side:
     def _amount(self) -> Iterator[tuple[Level, Fault, Complaint | None]]:
         """Too few rows, too many, too long a file, or a method that is not offered."""
         rules, rows, training = self._rules, self.whole.rows, self._param == TRAINING
-        fewest = (rules or RowRules()).fewest_rows if training else 1
+        alone = not training or (rules is None and self._method is Method.KTO)
+        fewest = 1 if alone else (rules or RowRules()).fewest_rows
         if rows < fewest:
             said = f"the file has {rows} example(s), but must have at least {fewest}"
-            theirs = too_few(rows, fewest, param=self._param)
+            theirs = self._theirs(too_few(rows, fewest, param=self._param))
             yield Level.ERROR, Fault("invalid_n_examples", said), theirs
         if rules is None:
             return

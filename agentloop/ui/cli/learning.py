@@ -9,7 +9,7 @@ import typer
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Json, Method, Refusal
+from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.output import (
     AsJson,
@@ -75,12 +75,53 @@ def harvest(
     bad: Annotated[
         float | None, typer.Option(min=0, max=1, help="Highest score that is a bad example.")
     ] = None,
+    turns: Annotated[
+        Turns | None,
+        typer.Option(
+            help="For sft: learn all good turns of a path, its last, or the final answer.",
+            show_default=Turns.ALL.value,
+        ),
+    ] = None,
+    mask_errors: Annotated[
+        bool,
+        typer.Option("--mask-errors", help="For sft: a tool that says Error is a failed call too."),
+    ] = False,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="For dpo: at most so many pairs a context.", show_default="2"),
+    ] = None,
+    length_ratio: Annotated[
+        float | None,
+        typer.Option(min=1, help="For dpo: how many times as long as the other an answer may be."),
+    ] = None,
+    tool_pairs: Annotated[
+        bool | None,
+        typer.Option(
+            "--tool-pairs/--no-tool-pairs", help="For dpo: whether to compare tool calls."
+        ),
+    ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
     band: Annotated[
         str | None,
         typer.Option(help="For rft: lowest and highest pass rate.", show_default=_BAND),
+    ] = None,
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose words alone are learned: a model, or a pattern like gpt-4.1*."),
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(help="The model that is to learn: may it, by the terms of who wrote a row?"),
+    ] = None,
+    allow_producer: Annotated[
+        list[str] | None,
+        typer.Option(help="A producer whose terms you have checked; it may be learned from."),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help=f"Who is to train: refuse what it takes not ({', '.join(SERVICES)})."),
     ] = None,
     valid: Annotated[
         float | None,
@@ -154,6 +195,15 @@ def harvest(
             "where": where,
             "good": good,
             "bad": bad,
+            "turns": turns,
+            "mask_errors": mask_errors or None,
+            "pairs": pairs,
+            "length_ratio": length_ratio,
+            "tool_pairs": tool_pairs,
+            "provider": provider,
+            "producers": producer or None,
+            "learner": learner,
+            "allow_producers": allow_producer or None,
             "outcome": outcome,
             "band": _band(band) if band is not None else None,
             "valid_share": valid,
