@@ -3,7 +3,9 @@
 from agentloop.harvest.advice import Advice, Evidence, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
+from agentloop.harvest.exports import Exported, Format, Left, export
 from agentloop.harvest.files import files_of, write
+from agentloop.harvest.folders import Folder
 from agentloop.harvest.pipeline import Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.questions import found, spans_for
@@ -26,8 +28,12 @@ __all__ = [
     "Condition",
     "Draft",
     "Evidence",
+    "Exported",
     "Finding",
+    "Folder",
+    "Format",
     "Harvest",
+    "Left",
     "Mended",
     "Redactor",
     "Report",
@@ -38,6 +44,7 @@ __all__ = [
     "dpo",
     "drafted",
     "evidence",
+    "export",
     "files_of",
     "found",
     "gather",

@@ -9,8 +9,9 @@ from agentloop.base.records.complaint import TRAINING, VALIDATION, too_few, unfi
 from agentloop.base.records.message import canonical, digest
 from agentloop.base.records.rules import unruly
 from agentloop.base.store.seen import Seen, Sight
-from agentloop.harvest.checks.doubts import Personal, doubts
+from agentloop.harvest.checks.doubts import doubts
 from agentloop.harvest.checks.findings import Finding, Findings, Level, Report
+from agentloop.harvest.checks.personal import Look, Personal
 from agentloop.harvest.checks.prompts import prompts
 from agentloop.harvest.checks.reading import Line, lines
 from agentloop.harvest.checks.whole import Whole
@@ -42,19 +43,21 @@ def check(
     Args:
         rules: of the service that the file is for; without, what most of them want.
         valid: the validation file: checked too, and no prompt may be in both.
-        personal: tells the kinds of personal data in a text; without, it is not looked for.
+        personal: tells the kinds of personal data in a text (`harvest.kinds`); without, it is not
+            looked for.
 
     Raises:
         RecordError: a file cannot be opened.
     """
     findings = Findings()
+    look = Look(personal) if personal is not None else None
     with Seen() as seen:
         if valid is not None:
-            beside = Side(valid, VALIDATION, method, rules, personal, findings, seen)
+            beside = Side(valid, VALIDATION, method, rules, look, findings, seen)
             for line in lines(valid):
                 beside.look(line)
             beside.end()
-        side = Side(file, TRAINING, method, rules, personal, findings, seen, against=valid)
+        side = Side(file, TRAINING, method, rules, look, findings, seen, against=valid)
         for line in lines(file):
             side.look(line)
         side.end()
@@ -81,7 +84,7 @@ class Side:
         param: str,
         method: Method,
         rules: RowRules | None,
-        personal: Personal | None,
+        look: Look | None,
         findings: Findings,
         seen: Seen,
         *,
@@ -89,7 +92,7 @@ class Side:
     ) -> None:
         self.whole = Whole(method)
         self._file, self._param, self._method = file, param, method
-        self._rules, self._personal = rules, personal
+        self._rules, self._look = rules, look
         self._findings, self._seen = findings, seen
         self._against = against
 
@@ -166,7 +169,7 @@ class Side:
             self._method,
             size=len(line.text),
             rules=self._rules,
-            personal=self._personal,
+            look=self._look,
         )
         if self._method is Method.DPO:
             yield from _turned(line, self._seen, self._param)

@@ -1,6 +1,7 @@
 """`agentloop data`: what there is of datasets, and what is wrong with a training file."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,19 @@ import typer
 
 from agentloop import jobs
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import SERVICES, Method, RowRules
-from agentloop.harvest import Finding, Mended, Report, check, mend
+from agentloop.base.records import SERVICES, Json, Mark, Method, RowRules
+from agentloop.harvest import (
+    Exported,
+    Finding,
+    Format,
+    Left,
+    Mended,
+    Redactor,
+    Report,
+    check,
+    export,
+    mend,
+)
 from agentloop.ui.cli.learning import funnel
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
 
@@ -37,13 +49,21 @@ def check_(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="--out may be a file that is there, FILE included.")
     ] = False,
+    personal: Annotated[
+        bool, typer.Option(help="Look for personal data and secrets; takes most of the time.")
+    ] = True,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="What is nobody's, e.g. your own help@shop.com, or all of @shop.com."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find what a provider would refuse, and what it would take and should not.
 
     --fix changes only what is safe to change, and never FILE without --overwrite: rows keep what
-    they say. Lines that it cannot mend are kept apart with the reasons; nothing is lost.
+    they say, personal data included. Lines that it cannot mend are kept apart with the reasons;
+    nothing is lost.
 
     Example: agentloop data check train.jsonl --method sft --provider openai --valid valid.jsonl
 
@@ -51,13 +71,24 @@ def check_(
     """
     if (to is not None or overwrite) and not fix:
         raise typer.BadParameter("--out and --overwrite go with --fix")
+    if keep and not personal:
+        raise typer.BadParameter("--no-personal looks for nothing; drop it, or --keep")
     with speaking():
         rules = rules_of(provider) if provider is not None else None
-        report = check(file, method, rules=rules, valid=valid)
+        look = Redactor(keep=keep or ()).kinds if personal else None
+        report = check(file, method, rules=rules, valid=valid, personal=look)
         mended = None
         if fix:
             place = to or file.with_name(f"{file.name.removesuffix('.jsonl')}.fixed.jsonl")
-            mended = mend(file, method, to=place, overwrite=overwrite, rules=rules, valid=valid)
+            mended = mend(
+                file,
+                method,
+                to=place,
+                overwrite=overwrite,
+                rules=rules,
+                valid=valid,
+                personal=look,
+            )
     if as_json:
         body = _found(report)
         document(body if mended is None else {**body, "fix": _did(mended)})
@@ -140,19 +171,64 @@ def _tell_fixed(method: Method, provider: str | None, mended: Mended) -> None:
     _tell(places.fixed, method, provider, mended.report)
 
 
+@data.command("export")
+def export_(
+    dataset: Annotated[
+        str, typer.Argument(help="Id of a dataset, or the folder of a harvest.", metavar="DATASET")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    format: Annotated[Format, typer.Option(help="Who is to read it.")] = Format.OPENAI,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="--out may be an earlier export.")
+    ] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the rows of a dataset for another library.
+
+    openai: the rows as they are. trl: conversations as TRL's trainers take them, arguments of tool
+    calls as objects. kto: good and bad answers of pairs, one by one. parquet and datasets: as trl,
+    for those who read columns (extra export).
+
+    Example: agentloop data export data/sft --format trl --out data/sft-trl
+    """
+    if (folder := Path(dataset)).is_dir():
+        with speaking():
+            done = export(folder, format, to, overwrite=overwrite)
+    else:
+        with opened(store) as loop:
+            done = export(loop.ledger.dataset(dataset), format, to, overwrite=overwrite)
+    if as_json:
+        document({**done.wire, "out": str(done.to)})
+    else:
+        _tell_exported(done)
+
+
+def _tell_exported(done: Exported) -> None:
+    form = f" as {done.form.value}" if done.form else ""
+    out.print(
+        f"{done.dataset}{form}: {done.rows['train']} rows to train on, {done.rows['valid']} to "
+        f"validate with -> {done.to}",
+        markup=False,
+    )
+    if done.left:
+        told = [(n, code, Left(code).sentence) for code, n in done.left.items()]
+        table(("left out", "reason", "what to do"), told)
+
+
 @data.command("list")
 def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """The datasets that were harvested.
+    """The datasets that were harvested, and what has changed since.
 
     Example: agentloop data list
     """
     with opened(store) as loop:
-        manifests = list(loop.ledger.manifests())
+        manifests, marks = list(loop.ledger.manifests()), loop.ledger.marks()
     if as_json:
-        document(manifests)
+        document([{**m, "marks": told(marks.get(m["dataset"], ()))} for m in manifests])
     else:
         table(
-            ("dataset", "agents", "train", "valid", "refused", "harvested at"),
+            ("dataset", "agents", "train", "valid", "refused", "harvested at", "since then"),
             [
                 (
                     m["dataset"],
@@ -161,6 +237,7 @@ def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
                     m["rows"]["valid"],
                     sum(m["refused"].values()),
                     m["created_at"][:19],
+                    "; ".join(mark.sentence for mark in marks.get(m["dataset"], ())) or None,
                 )
                 for m in manifests
             ],
@@ -173,16 +250,28 @@ def show(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """One dataset: its funnel, and the versions that learned from it.
+    """One dataset: its funnel, the versions that learned from it, and what has changed since.
 
     Example: agentloop data show sft-3f09a1b2c4d5
     """
     with opened(store) as loop:
-        found = loop.ledger.dataset(dataset)
-        learned = [v.id for v in loop.ledger.versions() if v.dataset == dataset]
+        manifest = loop.ledger.manifest(dataset)
+        learned = loop.ledger.learners().get(dataset, ())
+        marks = loop.ledger.marks().get(dataset, ())
     if as_json:
-        document({**found.manifest, "versions": learned})
+        document({**manifest, "versions": list(learned), "marks": told(marks)})
     else:
-        funnel(found.manifest)
-        out.print(f"recipe {json.dumps(found.recipe)}", markup=False)
+        funnel(manifest)
+        out.print(f"recipe {json.dumps(manifest['recipe'])}", markup=False)
+        if manifest["parent"]:
+            out.print(f"parent {manifest['parent']}", markup=False)
         out.print(f"versions {', '.join(learned) or 'none'}")
+        for mark in marks:
+            out.print(mark.sentence)
+        if marks:
+            out.print(f"next: agentloop harvest --update {dataset} --out DIR", markup=False)
+
+
+def told(marks: Iterable[Mark]) -> list[Json]:
+    """Marks as JSON, each with its sentence."""
+    return [{**mark.model_dump(mode="json"), "sentence": mark.sentence} for mark in marks]

@@ -90,7 +90,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     out.print(drawn)
 
 
-def pairs(lines: Iterable[tuple[str, str]]) -> None:
+def labelled(lines: Iterable[tuple[str, str]]) -> None:
     """What each line is about, and the line, broken between words; said once of lines that follow
     each other."""
     drawn = Table.grid(padding=(0, 2))

@@ -7,7 +7,7 @@ import pytest
 
 from agentloop.base.records import SERVICES, Method
 from agentloop.harvest import check
-from agentloop.harvest.checks import doubts, file, findings, reading, whole
+from agentloop.harvest.checks import doubts, file, findings, personal, reading, whole
 from agentloop.harvest.checks.findings import Level
 from tests.harvest.checks.makers import (
     MAKERS,
@@ -267,7 +267,7 @@ def test_every_code_has_a_test():
         *("invalid_n_examples", "too_many_rows", "file_too_large", "method_not_offered"),
     }
     written = set()
-    for module in (doubts, file, findings, reading, whole):
+    for module in (doubts, file, findings, personal, reading, whole):
         written |= set(re.findall(r'Fault\(\s*"(\w+)"', Path(module.__file__).read_text()))
     assert written <= here
     faults = (Path(file.__file__).parents[2] / "base/records").glob("*.py")
