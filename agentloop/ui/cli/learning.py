@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.difference import tell
-from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
+from agentloop.ui.cli.output import (
+    AsJson,
+    StoreUrl,
+    document,
+    indented,
+    labelled,
+    opened,
+    out,
+    speaking,
+    table,
+)
 
 _BAND = f"{BAND[0]},{BAND[1]}"
 
@@ -34,7 +42,8 @@ Agents = Annotated[
 
 
 def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why.
+    """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why, and
+    what is missing for the others.
 
     Example: agentloop advise support
     """
@@ -43,26 +52,15 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
     if as_json:
         document(advice.model_dump(mode="json"))
         return
-    found = advice.evidence
-    said = f"{agent}: {found.runs} runs, {found.judged} of them judged, {found.failed} failed"
-    if advice.success is not None:
-        rate, low, high = advice.success
-        said += f"; success {rate:.2f} ({low:.2f}-{high:.2f})"
-    out.print(said, markup=False, highlight=False)
-    for tool in found.tools:
-        wrong = {"not at hand": tool.unknown, "unfit arguments": tool.unfit, "failed": tool.failed}
-        if any(wrong.values()):
-            told = ", ".join(f"{n} {what}" for what, n in wrong.items() if n)
-            out.print(f"{tool.name}: {tool.calls} calls, {told}", markup=False, highlight=False)
-    out.print(f"\nnext: [bold]{advice.says}[/bold]\n")
-    grid = Table.grid(padding=(0, 2))
-    for one in advice.suggestions:
-        ready = Text("ready", style="bold") if one.ready else Text("not yet")
-        grid.add_row(one.method, ready, Text(f"{one.why}\n-> {one.next}"))
-    out.print(grid)
-    for time, gain in advice.detectable.items():
-        could = f"a gain of {gain:.2f} or more" if gain is not None else "no gain at all"
-        out.print(f"a trial on half of the traffic could show in {time}: {could}", markup=False)
+    chosen = [one for one in advice.suggestions if one.method == advice.says]
+    out.print(f"next: [bold]{advice.says}[/bold]")
+    indented(advice.why, *(note for one in chosen for note in one.notes), command=advice.next)
+    out.print()
+    labelled(advice.evidence.lines)
+    for other in (one for one in advice.suggestions if one not in chosen):
+        out.print(f"\n[bold]{other.method}[/bold]: {'ready' if other.ready else 'not ready'}")
+        missing = (f"missing: {other.missing}",) if other.missing else ()
+        indented(other.why, *missing, *other.notes, command=other.next)
 
 
 def harvest(
