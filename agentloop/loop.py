@@ -158,7 +158,7 @@ class AgentLoop(Rooms):
         redact: "bool | str | Json | Redactor" = True,
         **knobs: Any,
     ) -> Dataset:
-        """The rows that the traces of an agent (or several) give for `sft`, `dpo` or `rft`.
+        """The rows that the traces of an agent (or several) give for `sft`, `dpo`, `rft` or `kto`.
 
         The same store and arguments give the same dataset; it is written down in the ledger.
 
@@ -166,7 +166,10 @@ class AgentLoop(Rooms):
             redact: personal data and secrets become pseudonyms in the rows, the store keeps them;
                 `pii` looks for names and places too; a `Redactor` says what may stay.
             knobs: where, good, bad, limit, … : the fields of `Recipe`, which says what they do.
-                `good` and `bad` are by default those of the settings.
+                `good` and `bad` are by default those of the settings; `against` is the file of a
+                test set; `tokenizer` a model of OpenAI's, a folder with a tokenizer, or a function
+                of a row's body. `where` may be a function of a `Judged` too; of that the recipe
+                keeps the name alone.
 
         Raises:
             ConfigError: there is no such knob, or not for this method.
@@ -190,20 +193,32 @@ class AgentLoop(Rooms):
             harvest.write(made, folder)
             return made.manifest
 
-    def harvest_again(self, dataset: str, *, folder: Path | None = None) -> Difference:
+    def harvest_again(
+        self,
+        dataset: str,
+        *,
+        folder: Path | None = None,
+        against: Any = None,
+        tokenizer: Any = None,
+    ) -> Difference:
         """The next version of a dataset, by the same recipe from the store as it is today, and what
         has changed: `a` is the dataset that was, `b` the new one, whose `parent` it is.
 
         Args:
             folder: where the five files of the new one are to be written.
+            against, tokenizer: the test set, and the tokenizer of a folder or a function: of these
+                the recipe knows hash and name alone.
 
         Raises:
+            ConfigError: the recipe has one of these, and it is not given.
             RecordError: nothing has changed; the dataset stays as it is, and loses its marks.
             EmptyHarvest: there is no row any more.
         """
         was = self.ledger.manifest(dataset)
         knobs = dict(was["recipe"])
         redact = knobs.pop("redact", True)
+        knobs |= {"against": against} if against is not None else {}
+        knobs |= {"tokenizer": tokenizer} if tokenizer is not None else {}
         with self._harvested(was["method"], was["agents"], redact, knobs, dataset) as made:
             new: str = made.manifest["dataset"]
             if new == dataset:
@@ -213,21 +228,19 @@ class AgentLoop(Rooms):
         return self.difference(dataset, new)
 
     def advise(self, agent: str | Sequence[str]) -> Advice:
-        """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""
+        """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why,
+        and what is missing for the others."""
         agents = self._agents(agent)
-        good, bad = self.settings.good, self.settings.bad
-        judged = list(self._judged(agents, held_out=False))
-        forks = self._branches(self.store.forks(agents=agents))
-        contexts = self._branches(self.store.contexts(agents=agents))
+        newest_first = self.store.all_judged(agents=agents, held_out=False, newest_first=True)
         return harvest.advise(
             harvest.evidence(
-                judged,
+                feedback.settle(newest_first),
                 agents=agents,
-                sft=harvest.sft(judged, agents=agents, good=good, bad=bad),
-                dpo=harvest.dpo(forks, good=good, bad=bad),
-                rft=harvest.rft(contexts, good=good),
-                good=good,
-                bad=bad,
+                forks=self._branches(self.store.forks(agents=agents)),
+                contexts=self._branches(self.store.contexts(agents=agents)),
+                held_out=self._judged(agents, held_out=True),
+                good=self.settings.good,
+                bad=self.settings.bad,
             )
         )
 

@@ -33,13 +33,14 @@ from agentloop.base.store import (
     Live,
     RowLine,
     Serving,
+    Spans,
     Store,
     Stored,
     Writer,
     compare,
     recover,
 )
-from agentloop.harvest import SIDES, Branch, Condition, Folder, Harvest, Redactor
+from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Folder, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -217,10 +218,11 @@ class Rooms:
         *,
         held_out: bool,
         versions: Collection[str | None] | None = None,
+        spans: Spans = False,
     ) -> Iterator[Judged]:
         self.flush()
         found = self.store.all_judged(
-            agents=agents, held_out=held_out, versions=versions, spans=False
+            agents=agents, held_out=held_out, versions=versions, spans=spans
         )
         return feedback.settle(found)
 
@@ -242,11 +244,22 @@ class Rooms:
         **knobs: Any,
     ) -> Recipe:
         """The recipe of a harvest, as `harvest` takes its arguments and raises its errors."""
-        redactor = Redactor.of(redact)
+        return self._recipe(method, agent, Cleaning.asked(redact, knobs), knobs)
+
+    def _recipe(
+        self,
+        method: Method | str,
+        agent: str | Sequence[str],
+        cleaning: Cleaning,
+        knobs: Mapping[str, Any],
+    ) -> Recipe:
+        said = cleaning.recipe
+        if callable(chosen := knobs.get("where")):
+            said["where"] = harvest.named(chosen)
         return Recipe.asked(
             method,
             self._agents(agent),
-            {**knobs, "redact": redactor.recipe if redactor else False},
+            {**knobs, **said},
             good=self.settings.good,
             bad=self.settings.bad,
         )
@@ -260,11 +273,12 @@ class Rooms:
         parent: str | None = None,
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
-        redactor = Redactor.of(redact)
-        recipe = self.recipe(method, agent=agent, redact=redactor or False, **knobs)
+        cleaning = Cleaning.asked(redact, knobs)
+        recipe = self._recipe(method, agent, cleaning, knobs)
         as_of = self.ledger.point()
+        found = self._found(recipe, chosen if callable(chosen := knobs.get("where")) else None)
         made = harvest.gather(
-            harvest.drafted(self._found(recipe), recipe, redactor),
+            harvest.drafted(found, recipe, cleaning),
             recipe,
             traces_read=self.store.count(),
             parent=parent,
@@ -278,17 +292,22 @@ class Rooms:
             raise
         return made
 
-    def _found(self, recipe: Recipe) -> Iterable[Example | Refused]:
-        """What the store holds that a recipe asks for."""
+    def _found(
+        self, recipe: Recipe, chosen: Condition | None = None
+    ) -> Iterable[Example | Refused]:
+        """What the store holds that a recipe asks for, or a function of Python's."""
         agents = recipe.agents
-        names = self.store.names().outcomes if recipe.where else ()
-        chosen = harvest.where(recipe.where, outcomes=names) if recipe.where else None
+        if chosen is None and recipe.where:
+            chosen = harvest.where(recipe.where, outcomes=self.store.names().outcomes)
         contexts: Iterator[list[Branch]] = iter(())
         if recipe.method is Method.DPO:
             contexts = self._branches(self.store.forks(agents=agents), chosen)
+        elif recipe.method is Method.KTO:
+            contexts = self._branches(self.store.answered(agents=agents), chosen)
         elif recipe.method is Method.RFT:
             contexts = self._branches(self.store.contexts(agents=agents))
-        judged = self._judged(agents, held_out=False)
+        spans = harvest.spans_for(recipe.method)
+        judged = self._judged(agents, held_out=False, spans=spans)
         return harvest.found(recipe, judged=judged, contexts=contexts, where=chosen)
 
     def difference(self, a: str | Path, b: str | Path) -> Difference:

@@ -7,7 +7,15 @@ import platform
 from importlib import import_module
 from typing import Any
 
-NAMES = ("capture_overhead", "import_time", "ingest", "redaction", "serving")
+NAMES = (
+    "capture_overhead",
+    "duplicates",
+    "harvest",
+    "import_time",
+    "ingest",
+    "redaction",
+    "serving",
+)
 
 
 def main() -> None:

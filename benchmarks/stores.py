@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any, NamedTuple
@@ -72,44 +73,50 @@ def phoenix(traces: list[Trace]) -> Stored | None:
         __import__("phoenix.version")
     except ImportError:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        port, grpc = _free(), _free()
-        environment = {
-            **os.environ,
-            "PHOENIX_WORKING_DIR": folder,
-            "PHOENIX_PORT": str(port),
-            "PHOENIX_GRPC_PORT": str(grpc),
-            "PHOENIX_TELEMETRY_ENABLED": "false",
-        }
-        command = [sys.executable, "-m", "phoenix.server.main", "serve"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        server = subprocess.Popen(command, env=environment, **quiet)  # type: ignore[call-overload]
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _until(lambda: _counted(url) is not None)
-            empty = _size(Path(folder))
-            tracing = TracerProvider()
-            exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
-            processor = BatchSpanProcessor(exporter, max_queue_size=100_000)
-            tracing.add_span_processor(processor)
-            tracer = tracing.get_tracer("w9")
-            spans = len(traces) * w9.SPANS
-            began = perf_counter()
-            for trace in traces:
-                _, *steps = w9.payloads(trace)
-                with tracer.start_as_current_span("run"):
-                    for payload in steps:
-                        with tracer.start_as_current_span(payload["name"]) as span:
-                            for name, value in payload.items():
-                                span.set_attribute(f"{name}.value", json.dumps(value))
-            tracing.force_flush()
-            _until(lambda: (_counted(url) or 0) >= spans)
-            seconds = perf_counter() - began
-            tracing.shutdown()
-            return Stored(spans / seconds, (_size(Path(folder)) - empty) / spans)
-        finally:
-            server.terminate()
-            server.wait()
+    with tempfile.TemporaryDirectory() as folder, phoenix_server(Path(folder)) as (url, _):
+        empty = _size(Path(folder))
+        tracing = TracerProvider()
+        exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
+        processor = BatchSpanProcessor(exporter, max_queue_size=100_000)
+        tracing.add_span_processor(processor)
+        tracer = tracing.get_tracer("w9")
+        spans = len(traces) * w9.SPANS
+        began = perf_counter()
+        for trace in traces:
+            _, *steps = w9.payloads(trace)
+            with tracer.start_as_current_span("run"):
+                for payload in steps:
+                    with tracer.start_as_current_span(payload["name"]) as span:
+                        for name, value in payload.items():
+                            span.set_attribute(f"{name}.value", json.dumps(value))
+        tracing.force_flush()
+        _until(lambda: (_counted(url) or 0) >= spans)
+        seconds = perf_counter() - began
+        tracing.shutdown()
+        return Stored(spans / seconds, (_size(Path(folder)) - empty) / spans)
+
+
+@contextmanager
+def phoenix_server(folder: Path) -> Iterator[tuple[str, int]]:
+    """The URL of a Phoenix server on SQLite that answers, and the id of its process."""
+    port, grpc = _free(), _free()
+    environment = {
+        **os.environ,
+        "PHOENIX_WORKING_DIR": str(folder),
+        "PHOENIX_PORT": str(port),
+        "PHOENIX_GRPC_PORT": str(grpc),
+        "PHOENIX_TELEMETRY_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "phoenix.server.main", "serve"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, env=environment, **quiet)  # type: ignore[call-overload]
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _until(lambda: _counted(url) is not None)
+        yield url, server.pid
+    finally:
+        server.terminate()
+        server.wait()
 
 
 PEERS: dict[str, Callable[[list[Trace]], Stored | None]] = {"mlflow": mlflow, "phoenix": phoenix}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agentloop import AgentLoop
-from agentloop.base.errors import EmptyHarvest, NotFound, RecordError
+from agentloop.base.errors import ConfigError, EmptyHarvest, NotFound, RecordError
 from agentloop.base.records import Reason
 from agentloop.base.settings import Settings
 from agentloop.base.store import journal
@@ -44,6 +44,17 @@ def test_the_next_version_has_the_same_recipe_and_says_what_changed(loop, tmp_pa
     assert found.changed_rows[0].what == ("messages.2.content",)
     assert json.loads((tmp_path / "next/manifest.json").read_text()) == new.manifest
     assert loop.ledger.marks().keys() == {was.id}
+
+
+def test_the_next_version_is_told_the_test_set_again(loop, tmp_path):
+    test = tmp_path / "test.jsonl"
+    test.write_text(json.dumps("something that nobody says in any of these runs") + "\n")
+    was = harvested(loop, against=test)
+    loop.correct("t3", "Over there.", by="ann")
+    with pytest.raises(ConfigError, match="does not hold its test set"):
+        loop.harvest_again(was.id)
+    found = loop.harvest_again(was.id, against=test)
+    assert (found.changed, found.recipe) == (1, {})
 
 
 def test_where_nothing_has_changed_there_is_no_next_version(loop, tmp_path):

@@ -19,11 +19,9 @@ def settle(judged: Iterable[Judged]) -> Iterator[Judged]:
             if opinion.call_id is not None:
                 about_calls.setdefault(opinion.call_id, []).append(opinion)
         calls = {id: _settled(opinions, ()) for id, opinions in about_calls.items()}
-        yield one.model_copy(
-            update={
-                "settled": _settled(about_trace, one.outcomes),
-                "calls": {id: settled for id, settled in calls.items() if settled is not None},
-            }
+        yield one.but(
+            settled=_settled(about_trace, one.outcomes),
+            calls={id: settled for id, settled in calls.items() if settled is not None},
         )
 
 
@@ -39,4 +37,4 @@ def _settled(opinions: Iterable[Opinion], outcomes: Iterable[Outcome]) -> Settle
         return None
     highest = max((source for source, _ in latest), key=lambda source: source.rank)
     scores = [score for (source, _), score in latest.items() if source is highest]
-    return Settled(score=sum(scores) / len(scores), source=highest)
+    return Settled.trusted({"score": sum(scores) / len(scores), "source": highest})

@@ -11,7 +11,8 @@ from tempfile import mkdtemp
 from agentloop.base.errors import StoreError
 from agentloop.base.records import Dataset, Json, Refused
 from agentloop.base.records.message import verbatim
-from agentloop.harvest.pipeline import SIDES, Harvest, Line
+from agentloop.harvest.pipeline import Harvest, Line
+from agentloop.harvest.splits import SIDES
 
 OURS = re.compile(r"(train|valid|rows\.meta|refused)(-\d{5}-of-\d{5})?\.jsonl|manifest\.json")
 """Names of the files that a harvest writes."""
@@ -39,8 +40,11 @@ def write(made: Harvest | Dataset, folder: Path) -> None:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder, which takes the place of an earlier harvest when all went well.
+def replacing(folder: Path, ours: re.Pattern[str] = OURS) -> Iterator[Path]:
+    """A new folder, which takes the place of an earlier one when all went well.
+
+    Args:
+        ours: names of the files that an earlier one may hold.
 
     Raises:
         StoreError: the folder cannot be written, or holds files of others; nothing is left behind.
@@ -55,11 +59,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield draft
         draft.chmod(0o755)
         if folder.exists():
-            strangers = sorted(p.name for p in folder.iterdir() if not OURS.fullmatch(p.name))
+            strangers = sorted(p.name for p in folder.iterdir() if not ours.fullmatch(p.name))
             if strangers:
                 raise StoreError(
                     f"{folder} holds other files ({', '.join(strangers[:3])}); "
-                    "harvest into a folder of its own"
+                    "name a folder of its own"
                 )
             folder.rename(old := draft.with_name(f"{draft.name}.old"))
             draft.rename(folder)

@@ -11,7 +11,7 @@ from agentloop.base.errors import NotFound, RecordError
 from agentloop.base.records import Json, Row, RowPlace
 from agentloop.base.store import Stored
 from agentloop.harvest.files import files_of
-from agentloop.harvest.pipeline import SIDES
+from agentloop.harvest.splits import SIDES
 
 
 class _File(NamedTuple):

@@ -1,17 +1,20 @@
 """The harvest as a pipeline: examples become drafts, each on its own; then the whole decides.
 
-    found -> draft (redaction, checks, split)   one by one, on any machine
-          -> gather (duplicates, limit, sides)  in the order of the traces, in one place
-          -> lines, meta, refusals, manifest    as often as they are wanted
+    found -> draft (test set, redaction, length, checks)   one by one, on any machine
+          -> gather (duplicates, leaks, balance, limit)    in the order of the traces, in one place
+          -> lines, meta, refusals, manifest               as often as they are wanted
 
-What is gathered lies in a file, so memory holds a hash for each row and no row.
+What is gathered lies in a file, so memory holds a hash for each row (and 1.7 kB where near
+duplicates are looked for) and no row.
 """
 
 import json
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, NamedTuple, Self
@@ -29,25 +32,27 @@ from agentloop.base.records import (
     Row,
     manifest,
 )
+from agentloop.base.records.dataset import Noted
 from agentloop.base.records.message import verbatim
-from agentloop.harvest.redaction import Redactor
+from agentloop.harvest.balance import Balance, Cap
 from agentloop.harvest.rewards import grader
-from agentloop.harvest.rows import Draft, draft
-from agentloop.harvest.splits import position
-
-SIDES = ("train", "valid")
+from agentloop.harvest.rows import Cleaning, Draft, draft
+from agentloop.harvest.splits import SIDES, Apart, Kept, Sides
 
 IN_MEMORY = 32 << 20
 """Bytes of drafts beyond which they go to a file."""
 
+TOGETHER = 50
+"""So many are written there at a time."""
+
 
 def drafted(
-    found: Iterable[Example | Refused], recipe: Recipe, redactor: Redactor | None
+    found: Iterable[Example | Refused], recipe: Recipe, cleaning: Cleaning
 ) -> Iterator[Draft | Refused]:
     """The first half: what was found, each as a draft or a refusal. Nothing here knows of a second
     example, so it may be done for parts of a store anywhere, and the parts joined in order."""
     for item in found:
-        yield item if isinstance(item, Refused) else draft(item, recipe, redactor)
+        yield item if isinstance(item, Refused) else draft(item, recipe, cleaning)
 
 
 def gather(
@@ -146,15 +151,23 @@ class Line(NamedTuple):
 
 
 class Whole:
-    """What only all rows together decide: which are said twice or are too many, on which side each
-    stands, and what the file's rows have in common. It needs of a draft no line."""
+    """What only all rows together decide: which are said twice, leak or are too many, on which side
+    each stands, and what the file's rows have in common. It needs of a draft no line.
+
+    `take` is asked of all in order; then `settle`; then `settled` of those that it kept.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._seen: dict[str, str] = {}
-        self._keys: set[str] = set()
-        self._sides = _Sides()
+        self._needs: list[frozenset[str]] = []
+        self._shared: dict[frozenset[str], frozenset[str]] = {}
         self._references: list[Any] = []
+        self._apart = Apart(recipe.near) if recipe.near else None
+        self._balance = Balance()
+        self._sides = Sides(recipe.method)
+        self._late: dict[int, tuple[Refusal, str | None]] = {}
+        self._beyond: int | None = None
         self.considered = 0
         self.reasons: Counter[Refusal] = Counter()
 
@@ -164,34 +177,91 @@ class Whole:
         kept = item if isinstance(item, Refused) else self._kept(item)
         if isinstance(kept, Refused):
             self.reasons[kept.code] += 1
-            return kept
-        self._keys |= kept.needs
-        self._sides.see(kept)
-        if kept.reference is not None:
-            self._references.append(kept.reference)
         return kept
 
+    def _kept(self, one: Draft) -> Draft | Refused:
+        if (before := self._seen.get(one.identity)) is not None:
+            return one.refused(Refusal.DUPLICATE, f"the same as in trace {before}")
+        row = Kept(len(self._needs), one.traces[0])
+        if self._apart is not None and one.outline is not None:
+            why = self._apart.take(row, one.split, one.outline)
+            if why is not None:
+                return one.refused(*why)
+        self._seen[one.identity] = row.trace
+        self._needs.append(self._shared.setdefault(one.needs, one.needs))
+        self._references.append(one.reference)
+        self._balance.take(one.teaches)
+        self._sides.see(row, one.unit, one.split, one.outline)
+        return one._replace(outline=None)
+
     def settle(self) -> None:
-        """There are no more."""
-        self._sides.settle(self._recipe)
+        """There are no more.
+
+        Raises:
+            EmptyHarvest: there is no row to train on; the message counts the reasons.
+        """
         self._seen.clear()
+        self._sides.settle(self._recipe.valid_share)
+        if self._apart is not None:
+            for row, one in self._sides.moved:
+                self._apart.validates(row, one)
+            for n, trace in self._apart.leaks.items():
+                said = f"nearly the same as in trace {trace}, which validates"
+                self._late[n] = (Refusal.LEAK, said)
+            self._apart = None
+        if self._recipe.balance is not None:
+            train = bytearray(n not in self._late and self._sides.trains(n) for n in self._numbers)
+            for n, name in self._balance.over(Cap.of(self._recipe.balance), train):
+                self._late[n] = (Refusal.TOO_COMMON, name)
+        self.reasons.update(code for code, _ in self._late.values())
+        if self._recipe.limit is not None:
+            here = (n for n in self._numbers if n not in self._late)
+            self._beyond = next(islice(here, self._recipe.limit, None), None)
+            if self._beyond is not None:
+                self.reasons[Refusal.TOO_MANY] += 1 + sum(1 for _ in here)
+        here = (n for n in self._numbers if self._stays(n))
+        sides = Counter("train" if self._sides.trains(n) else "valid" for n in here)
+        if not sides["train"] and (not sides["valid"] or self._recipe.valid_share < 1.0):
+            raise self._nothing(sides["valid"])
+
+    def late(self, n: int) -> tuple[Refusal, str | None] | None:
+        """Why the draft that was kept as number `n`, from 0, is left out after all; None: it is
+        not."""
+        if n in self._late:
+            return self._late[n]
+        return None if self._stays(n) else (Refusal.TOO_MANY, None)
+
+    def settled(self, n: int, one: Draft) -> Draft | Refused:
+        """The draft that was kept as number `n`, or that it is left out after all."""
+        why = self.late(n)
+        return one if why is None else one.refused(*why)
 
     def side(self, one: Draft) -> str:
         """`train` or `valid`; to be asked when all is settled."""
-        return self._sides.of(one)
+        return self._sides.of(one.unit, one.split)
 
     @property
+    def _numbers(self) -> range:
+        return range(len(self._needs))
+
+    def _stays(self, n: int) -> bool:
+        return n not in self._late and (self._beyond is None or n < self._beyond)
+
+    @cached_property
     def keys(self) -> frozenset[str]:
         """The optional keys that every row has."""
-        return frozenset(self._keys)
+        needs = {self._needs[n] for n in self._numbers if self._stays(n)}
+        return frozenset().union(*needs)
 
     @property
     def grader(self) -> Json | None:
         """RFT: the grader that the references call for."""
-        return grader(self._references) if self._recipe.method is Method.RFT else None
+        if self._recipe.method is not Method.RFT:
+            return None
+        there = [said for n, said in enumerate(self._references) if self._stays(n)]
+        return grader([said for said in there if said is not None])
 
-    def refuse_nothing(self) -> EmptyHarvest:
-        """The error that there is no row; it counts the reasons."""
+    def _nothing(self, validating: int) -> EmptyHarvest:
         agents = ", ".join(self._recipe.agents)
         if not self.considered:
             method = self._recipe.method
@@ -199,33 +269,26 @@ class Whole:
                 f"nothing to harvest: no {method} candidates in the traces of {agents}"
             )
         ((code, n),) = self.reasons.most_common(1)
+        row = f"no row to train on, and {validating} to validate with," if validating else "no row"
         return EmptyHarvest(
-            f"no row from {self.considered} candidates of {agents}; most often ({n}): "
+            f"{row} from {self.considered} candidates of {agents}; most often ({n}): "
             f"{code.value}. {code.sentence}"
         )
 
-    def _kept(self, one: Draft) -> Draft | Refused:
-        if (before := self._seen.get(one.identity)) is not None:
-            return one.refused(Refusal.DUPLICATE, f"the same as in trace {before}")
-        if self._recipe.limit is not None and len(self._seen) >= self._recipe.limit:
-            return one.refused(Refusal.TOO_MANY)
-        self._seen[one.identity] = one.traces[0]
-        return one
-
 
 class Tally:
-    """What a manifest counts: lines, their bytes, what was replaced in them."""
+    """What a manifest counts: lines, their bytes, and what is noted of them."""
 
     def __init__(self) -> None:
         self.rows = dict.fromkeys(SIDES, 0)
-        self.replaced: Counter[str] = Counter()
+        self.noted = Noted()
         self._shas = {side: sha256() for side in SIDES}
 
     def count(self, side: str, line: bytes, note: Json) -> None:
         """One more line of a side, in order."""
         self.rows[side] += 1
         self._shas[side].update(line + b"\n")
-        self.replaced.update(note.get("redactions", {}).get("kinds", {}))
+        self.noted.count(side, note)
 
     def read(self, side: str, files: Iterable[Path]) -> None:
         """Hash the bytes of all lines of a side, where others have counted them."""
@@ -248,7 +311,7 @@ class Tally:
             rows=self.rows,
             funnel=Funnel(traces, whole.considered, sum(self.rows.values())),
             refused=whole.reasons,
-            replaced=self.replaced,
+            noted=self.noted,
             shas={side: self.sha(side) for side in SIDES},
             parent=parent,
         )
@@ -260,7 +323,7 @@ class Harvest:
     def __init__(self, recipe: Recipe, traces_read: int, parent: str | None) -> None:
         self.recipe, self._parent, self._read = recipe, parent, traces_read
         self._whole = Whole(recipe)
-        self._drafts, self._refused = _Spool(), _Spool()
+        self._items = _Spool()
         self.manifest: Json = {}
         """What `manifest.json` holds."""
 
@@ -271,21 +334,29 @@ class Harvest:
         self.close()
 
     def close(self) -> None:
-        self._drafts.close()
-        self._refused.close()
+        self._items.close()
 
     # ------------------------------------------------------------------ out
 
     def lines(self, split: str) -> Iterator[Line]:
         """The rows of `train` or `valid`, in order."""
-        keys = self._whole.keys
-        for one in self._drafts:
-            if self._whole.side(one) == split:
-                yield Line.of_draft(one, split, keys)
+        whole = self._whole
+        for one in self._settled():
+            if isinstance(one, Draft) and whole.side(one) == split:
+                yield Line.of_draft(one, split, whole.keys)
 
     def refused(self) -> Iterator[Refused]:
         """What gave no row, in order."""
-        yield from self._refused
+        return (one for one in self._settled() if isinstance(one, Refused))
+
+    def _settled(self) -> Iterator[Draft | Refused]:
+        n = 0
+        for item in self._items:
+            if isinstance(item, Draft):
+                yield self._whole.settled(n, item)
+                n += 1
+            else:
+                yield item
 
     def dataset(self) -> Dataset:
         """The whole in memory, as a record."""
@@ -308,47 +379,12 @@ class Harvest:
         """Take all that there is, and settle what only the whole can say."""
         whole, tally = self._whole, Tally()
         for item in items:
-            kept = whole.take(item)
-            (self._refused if isinstance(kept, Refused) else self._drafts).put(kept)
+            self._items.put(whole.take(item))
         whole.settle()
-        keys = whole.keys
-        for one in self._drafts:
-            tally.count(whole.side(one), one.line(keys).encode(), one.note)
+        for one in self._settled():
+            if isinstance(one, Draft):
+                tally.count(whole.side(one), one.line(whole.keys).encode(), one.note)
         self.manifest = tally.manifest(self.recipe, whole, traces=self._read, parent=self._parent)
-        if not any(tally.rows.values()):
-            raise whole.refuse_nothing()
-
-
-class _Sides:
-    """Which rows train and which validate, once all are known.
-
-    The unit decides (`splits.split`), but for two cases: of few units chance may have taken all to
-    validate, and reinforcement, which needs rows to validate with, may have got none.
-    """
-
-    def __init__(self) -> None:
-        self._units: dict[str, str] = {}
-        self._rows = 0
-        self._all: str | None = None
-        self._moved: str | None = None
-
-    def see(self, one: Draft) -> None:
-        self._units[one.unit] = one.split
-        self._rows += 1
-
-    def settle(self, recipe: Recipe) -> None:
-        sides = set(self._units.values())
-        if sides == {"valid"} and recipe.valid_share < 1.0:
-            self._all = "train"
-        alone = self._all == "train" or sides == {"train"}
-        if recipe.method is Method.RFT and alone and self._rows > 1:
-            self._moved = min(self._units, key=position)
-        self._units.clear()
-
-    def of(self, one: Draft) -> str:
-        if one.unit == self._moved:
-            return "valid"
-        return self._all or one.split
 
 
 class _Spool:
@@ -356,17 +392,26 @@ class _Spool:
 
     def __init__(self) -> None:
         self._file: IO[bytes] = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
-        self._end = 0
+        self._parts = 0
+        self._next: list[Any] = []
 
     def put(self, thing: Any) -> None:
-        pickle.dump(thing, self._file, pickle.HIGHEST_PROTOCOL)
-        self._end += 1
+        self._next.append(thing)
+        if len(self._next) >= TOGETHER:
+            self._write()
 
     def __iter__(self) -> Iterator[Any]:
-        """All of them, from the first; one walk at a time."""
+        """All of them, from the first; one walk at a time, and nothing put meanwhile."""
+        self._write()
         self._file.seek(0)
-        for _ in range(self._end):
-            yield pickle.load(self._file)  # noqa: S301 - what this process has written
+        for _ in range(self._parts):
+            yield from pickle.load(self._file)  # noqa: S301 - what this process has written
+
+    def _write(self) -> None:
+        if self._next:
+            pickle.dump(self._next, self._file, pickle.HIGHEST_PROTOCOL)
+            self._parts += 1
+            self._next = []
 
     def close(self) -> None:
         self._file.close()

@@ -15,8 +15,11 @@ from agentloop.base.records import (
     Settled,
 )
 from agentloop.base.records.message import canonical, digest, renumber
+from agentloop.base.records.terms import PERSON
+from agentloop.base.records.trace import Trace
 from agentloop.harvest.demonstrations import producer
 from agentloop.harvest.selection import Condition
+from agentloop.harvest.turns import at_hand, unknown
 
 
 class Branch(NamedTuple):
@@ -37,42 +40,65 @@ def branches(made: Iterable[tuple[str, Judged]], where: Condition | None = None)
     ]
 
 
+class Terms(NamedTuple):
+    """What two answers must be like to make a pair."""
+
+    good: float = 0.8
+    bad: float = 0.2
+    pairs: int = 2
+    length_ratio: float | None = None
+    tool_pairs: bool = True
+
+
 def dpo(
     forks: Iterable[Sequence[Branch]],
     *,
     good: float = 0.8,
     bad: float = 0.2,
-    pairs_per_context: int = 2,
+    pairs: int = 2,
+    length_ratio: float | None = None,
+    tool_pairs: bool = True,
 ) -> Iterator[DPOExample | Refused]:
     """Pairs of a good and a bad answer to one context, and why there is none.
 
     Args:
         forks: for each context, all calls that answered it.
         good, bad: scores in [0, 1] from which, and up to which, an answer counts as such.
-        pairs_per_context: at most so many, so that one much-tried context does not outweigh
-            many others.
+        pairs: at most so many of one context, so that one that was much tried does not outweigh
+            many others; a correction is beside them.
+        length_ratio: how many times as long as the other one answer may be, in characters, at
+            least 1; answers are then paired with those most like them in length. What differs in
+            length alone teaches length. None: any.
+        tool_pairs: whether an answer may be a call of a tool; some providers compare texts alone.
 
     Two answers are comparable when they were given by one agent with the same tools at hand, and
     judged by the same kind of judge: that a rule found one right and a person disliked the other
     says nothing of which is better. A correction is preferred to what it corrects. Of answers
-    that several runs gave, the mean verdict counts.
+    that several runs gave, the mean verdict counts. What is preferred calls no tool that the agent
+    does not have.
     """
+    terms = Terms(good, bad, pairs, length_ratio, tool_pairs)
     for fork in forks:
         agreed = [b for b in fork if b.judged.trace.consent]
         whole = [b for b in agreed if b.call.incomplete is None and b.call.error is None]
         for branch in fork:
             if not branch.judged.trace.consent:
-                yield _refused(Refusal.NO_CONSENT, [branch])
+                yield refused(Refusal.NO_CONSENT, [branch])
             elif branch.call.incomplete is not None:
-                yield _refused(Refusal.INCOMPLETE, [branch], branch.call.incomplete)
-        made: list[DPOExample | Refused] = [*_corrections(whole)]
-        answers = list(_answers(whole))
+                yield refused(Refusal.INCOMPLETE, [branch], branch.call.incomplete)
+        made: list[DPOExample | Refused] = [*_corrections(whole, terms)]
+        answers = list(answers_of(whole))
         if len(answers) > 1:
-            made += _pairs(answers, good, bad, pairs_per_context, quiet=bool(made))
+            made += _pairs(answers, terms, quiet=bool(made))
         # Answers of several users are one unit: a split must not tear their context apart.
-        unit = min((branch.judged.trace.unit for branch in whole), default="")
+        traces = [branch.judged.trace for branch in whole]
+        unit = min((trace.unit for trace in traces), default="")
+        talk = min((trace.spoken_in for trace in traces), default="")
         for item in made:
-            yield item if isinstance(item, Refused) else item.model_copy(update={"unit": unit})
+            if isinstance(item, Refused):
+                yield item
+            else:
+                yield item.model_copy(update={"unit": unit, "conversation": talk})
 
 
 class Answer(NamedTuple):
@@ -94,14 +120,15 @@ class Answer(NamedTuple):
         return call.agent, digest(canonical(list(call.tools)))
 
 
-def _answers(branches: Sequence[Branch]) -> Iterator[Answer]:
+def answers_of(branches: Sequence[Branch]) -> Iterator[Answer]:
+    """The different answers to one context, each with all that was said of it."""
     said: dict[tuple[str, str, str], tuple[Message, list[Branch]]] = {}
     for branch in branches:
         call = branch.call
         if call.output is None:
             continue
         tools = digest(canonical(list(call.tools)))
-        key = (call.agent, tools, _identity(call.output))
+        key = (call.agent, tools, identity(call.output))
         said.setdefault(key, (call.output, []))[1].append(branch)
     for message, group in said.values():
         verdicts = [v for b in group if (v := b.judged.verdict(b.call.id)) is not None]
@@ -119,31 +146,35 @@ def _together(verdicts: Sequence[Settled]) -> Settled | None:
 
 
 def _pairs(
-    answers: Sequence[Answer], good: float, bad: float, most: int, *, quiet: bool
+    answers: Sequence[Answer], terms: Terms, *, quiet: bool
 ) -> Iterator[DPOExample | Refused]:
     everyone = [branch for answer in answers for branch in answer.branches]
-    preferred = [a for a in answers if a.score is not None and a.score >= good]
-    rejected = [a for a in answers if a.score is not None and a.score <= bad]
+    preferred = [a for a in answers if a.score is not None and a.score >= terms.good]
+    rejected = [a for a in answers if a.score is not None and a.score <= terms.bad]
     if not preferred or not rejected:
         if quiet:
             return
         if any(a.undecided for a in answers):
-            yield _refused(Refusal.UNDECIDED, everyone)
+            yield refused(Refusal.UNDECIDED, everyone)
         elif any(a.settled is None for a in answers):
-            yield _refused(Refusal.NOT_JUDGED, everyone)
+            yield refused(Refusal.NOT_JUDGED, everyone)
         else:
-            yield _refused(Refusal.NO_CONTRAST, everyone)
+            yield refused(Refusal.NO_CONTRAST, everyone)
         return
     made = 0
-    for better, worse in _spread(preferred, rejected):
+    spread = _spread if terms.length_ratio is None else _closest
+    for better, worse in spread(preferred, rejected):
+        branches = [*better.branches, *worse.branches]
         refusal = _incomparable(better, worse)
         if refusal is not None:
-            yield _refused(refusal, [*better.branches, *worse.branches])
-        elif made < most:
+            yield refused(refusal, branches)
+        elif unfit := _unfit(better.branches[0], better.message, worse.message, terms):
+            yield refused(unfit.code, branches, unfit.said)
+        elif made < terms.pairs:
             made += 1
             yield _pair(better, worse)
         else:
-            yield _refused(Refusal.TOO_MANY, [*better.branches, *worse.branches])
+            yield refused(Refusal.TOO_MANY, branches)
 
 
 def _spread(
@@ -152,6 +183,26 @@ def _spread(
     """Each answer in as few pairs as possible: the first with the first, and so on around."""
     for n in range(max(len(preferred), len(rejected))):
         yield preferred[n % len(preferred)], rejected[n % len(rejected)]
+
+
+def _closest(
+    preferred: Sequence[Answer], rejected: Sequence[Answer]
+) -> Iterator[tuple[Answer, Answer]]:
+    """As many pairs, of those most alike in length: each answer once, then each once more."""
+    rest = sorted(
+        product(range(len(preferred)), range(len(rejected))),
+        key=lambda at: _ratio(preferred[at[0]].message, rejected[at[1]].message),
+    )
+    left = max(len(preferred), len(rejected))
+    while left:
+        used: tuple[set[int], set[int]] = set(), set()
+        for at in rest[:]:
+            if left and at[0] not in used[0] and at[1] not in used[1]:
+                used[0].add(at[0])
+                used[1].add(at[1])
+                rest.remove(at)
+                left -= 1
+                yield preferred[at[0]], rejected[at[1]]
 
 
 def _incomparable(better: Answer, worse: Answer) -> Refusal | None:
@@ -164,34 +215,82 @@ def _incomparable(better: Answer, worse: Answer) -> Refusal | None:
     return None
 
 
+class _Unfit(NamedTuple):
+    code: Refusal
+    said: str | None = None
+
+
+def _unfit(branch: Branch, better: Message, worse: Message, terms: Terms) -> _Unfit | None:
+    """Why two answers to what a branch answered make no pair, though one is better."""
+    if not terms.tool_pairs and (better.calls or worse.calls):
+        return _Unfit(Refusal.TOOL_PAIR)
+    if (name := unknown(better, at_hand(branch.judged.trace, branch.call))) is not None:
+        return _Unfit(Refusal.UNKNOWN_TOOL, f"{name!r} is not among its tools")
+    most = terms.length_ratio
+    if most is not None and (ratio := _ratio(better, worse)) > most:
+        lengths = f"{_length(better)} and {_length(worse)} characters"
+        return _Unfit(Refusal.LENGTH_DIFFERS, f"{lengths}: {ratio:.2f} times, at most {most:.2f}")
+    return None
+
+
+def _length(message: Message) -> int:
+    """Characters of what a message says, names and arguments of tool calls included."""
+    asked = (call.function for call in message.calls)
+    return len(message.text) + sum(len(f.name) + len(f.arguments) for f in asked)
+
+
+def _ratio(one: Message, other: Message) -> float:
+    """How many times as long as the shorter the longer is, at least 1."""
+    lengths = max(_length(one), 1), max(_length(other), 1)
+    return max(lengths) / min(lengths)
+
+
 def _pair(better: Answer, worse: Answer) -> DPOExample:
-    first = better.branches[0]
-    arms = {b.judged.trace.arm for b in (first, worse.branches[0])}
     return _example(
         [*better.branches, *worse.branches],
         preferred=better.message,
         rejected=worse.message,
         margin=(better.score or 0.0) - (worse.score or 0.0),
-        source="trial" if len(arms) > 1 else "regeneration",
-        producers=sorted({p for b in better.branches if (p := producer(b.call))}),
+        source=_source(better.branches[0].judged.trace, worse.branches[0].judged.trace),
+        producers=producers_of(better.branches),
+        against=producers_of(worse.branches),
     )
 
 
-def _corrections(branches: Sequence[Branch]) -> Iterator[DPOExample]:
+def _source(one: Trace, other: Trace) -> str:
+    if one.arm != other.arm:
+        return "trial"
+    return (
+        "best_of_n"
+        if one.task_id is not None and one.task_id == other.task_id
+        else ("regeneration")
+    )
+
+
+def producers_of(branches: Sequence[Branch]) -> list[str]:
+    """The models that wrote an answer, each once."""
+    return sorted({model for branch in branches if (model := producer(branch.call))})
+
+
+def _corrections(branches: Sequence[Branch], terms: Terms) -> Iterator[DPOExample | Refused]:
     """What a person wrote is preferred to what the model said in its place."""
     for branch in branches:
-        opinion = branch.judged.correction(branch.call.id)
-        if opinion is None or opinion.correction is None or branch.call.output is None:
+        opinion, said = branch.judged.correction(branch.call.id), branch.call.output
+        if opinion is None or opinion.correction is None or said is None:
             continue
-        if _identity(opinion.correction) == _identity(branch.call.output):
+        if identity(opinion.correction) == identity(said):
+            continue
+        if unfit := _unfit(branch, opinion.correction, said, terms):
+            yield refused(unfit.code, [branch], unfit.said)
             continue
         example = _example(
             [branch],
             preferred=opinion.correction,
-            rejected=branch.call.output,
+            rejected=said,
             margin=1.0,
             source="correction",
-            producers=[f"person:{opinion.author}"],
+            producers=[f"{PERSON}{opinion.author}"],
+            against=producers_of([branch]),
         )
         yield example.model_copy(update={"opinions": (opinion.id,)})
 
@@ -204,6 +303,7 @@ def _example(
     margin: float,
     source: str,
     producers: Sequence[str],
+    against: Sequence[str],
 ) -> DPOExample:
     first = branches[0]
     ids = dict.fromkeys(o.id for b in branches for o in b.judged.opinions)
@@ -216,10 +316,12 @@ def _example(
         margin=margin,
         source=source,
         unit=first.judged.trace.unit,
+        conversation=first.judged.trace.spoken_in,
         traces=tuple(dict.fromkeys(b.judged.trace.id for b in branches)),
         calls=tuple(dict.fromkeys(b.call.id for b in branches)),
         opinions=tuple(ids),
         producers=tuple(producers),
+        against=tuple(against),
     )
 
 
@@ -266,11 +368,13 @@ def _walk(one: Judged) -> _Walk:
     return _Walk(one.trace.id, steps, tuple(message.role for message in messages))
 
 
-def _identity(message: Message) -> str:
+def identity(message: Message) -> str:
+    """A hash of what a message says, whatever the ids of its tool calls."""
     (renamed,), _ = renumber([message])
     return digest(canonical(renamed.to_dict()))
 
 
-def _refused(code: Refusal, branches: Sequence[Branch], detail: str | None = None) -> Refused:
+def refused(code: Refusal, branches: Sequence[Branch], detail: str | None = None) -> Refused:
+    """That what these branches answered gives no row."""
     traces = tuple(dict.fromkeys(b.judged.trace.id for b in branches))
     return Refused(code=code, traces=traces, call=branches[0].call.id, detail=detail)

@@ -1,6 +1,6 @@
 """RFT: tasks whose outcome varies, and the grader that their references call for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from agentloop.base.records import Json, Judged, Outcome, Refusal, Refused, RFTExample
@@ -12,6 +12,9 @@ from agentloop.harvest.selection import Condition
 REFERENCE = "reference_answer"
 """The key of a row that holds what would have been right: the customary name, which some
 providers require."""
+
+RESERVED = frozenset({"messages", "tools", REFERENCE})
+"""Keys of a row that have a meaning of their own."""
 
 BAND = (0.2, 0.8)
 """Pass rates, both included, at which there is something to learn: a model that always passes or
@@ -27,6 +30,11 @@ def rft(
     where: Condition | None = None,
 ) -> Iterator[RFTExample | Refused]:
     """Contexts that end with the user and whose runs ended now well, now badly.
+
+    A row carries the reference of the outcome that is graded as `reference_answer`, and under their
+    own names what other outcomes say of the task: a grader sees all of it as `{{item.NAME}}`. Parts
+    of a reference that are called `reference_…` stand there by their own names as well: so they do
+    in the items of OpenAI's evaluations, whose graders ask for them.
 
     Args:
         contexts: for each context that ends with the user, all calls that answered it.
@@ -82,13 +90,19 @@ def _item(
         return refused(Refusal.TOO_EASY, said)
     if rate < band[0]:
         return refused(Refusal.TOO_HARD, said)
+    reference = next(iter(references.values()))
+    beside = _beside([b.judged for b in runs.values()], {o.name for o in found}, reference)
+    if reserved := RESERVED & beside.keys():
+        return refused(Refusal.RESERVED_NAME, f"an outcome is called {min(reserved)!r}")
     return RFTExample(
         context=first.call.context,
         tools=first.call.tools,
-        fields={REFERENCE: next(iter(references.values()))},
+        fields={REFERENCE: reference, **_parts(reference), **beside},
+        scores=tuple(scores),
         rollouts=len(scores),
         pass_rate=rate,
         unit=first.judged.trace.unit,
+        conversation=first.judged.trace.spoken_in,
         traces=tuple(runs),
         calls=tuple(branch.call.id for branch in runs.values()),
         producers=tuple(sorted({p for b in runs.values() if (p := producer(b.call))})),
@@ -100,6 +114,29 @@ def _outcome(judged: Judged, name: str | None) -> Outcome | None:
         return judged.outcome(name)
     scored = [o for o in judged.outcomes if o.score is not None]
     return next((o for o in scored if o.reference is not None), scored[0] if scored else None)
+
+
+def _parts(reference: Any) -> Json:
+    if not isinstance(reference, dict):
+        return {}
+    return {k: v for k, v in reference.items() if k.startswith("reference_") and k != REFERENCE}
+
+
+def _beside(runs: Sequence[Judged], graded: Collection[str], reference: Any) -> Json:
+    """What the other outcomes say of the task, by their names: the reference of one (where it is
+    not the row's own), else its label (a text), if all runs that know it agree. A result that
+    differs from run to run says nothing of the task."""
+    said: dict[str, dict[bytes, Any]] = {}
+    for judged in runs:
+        for outcome in judged.outcomes:
+            if outcome.name in graded:
+                continue
+            value = outcome.reference
+            if value is None and isinstance(outcome.value, str):
+                value = outcome.value
+            if value is not None and (outcome.value is not None or value != reference):
+                said.setdefault(outcome.name, {})[canonical(value)] = value
+    return {name: next(iter(said[name].values())) for name in sorted(said) if len(said[name]) == 1}
 
 
 def _reference(judged: Judged, outcome: Outcome) -> Any:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from agentloop.base.errors import RecordError
 from agentloop.base.records import (
     DPOExample,
     Example,
     Json,
+    KTOExample,
     Message,
     Method,
     Recipe,
@@ -18,9 +21,14 @@ from agentloop.base.records import (
     faults,
 )
 from agentloop.base.records.message import Numbers, canonical, digest, renumber
+from agentloop.base.records.rules import unruly
+from agentloop.harvest.balance import teaches
+from agentloop.harvest.duplicates import THRESHOLD, Outline, outline, texts
 from agentloop.harvest.redaction import Redactor
+from agentloop.harvest.references import Against
 from agentloop.harvest.rewards import REFERENCE
 from agentloop.harvest.splits import split
+from agentloop.harvest.tokens import LONGER_THAN_ANY, Fitted, Tokens, fitted
 
 
 class Draft(NamedTuple):
@@ -44,14 +52,18 @@ class Draft(NamedTuple):
     note: Json
     reference: Any = None
     """RFT: what an answer is compared with."""
+    outline: Outline | None = None
+    """What comparing it with other rows needs; None when none are compared, or all were."""
+    teaches: tuple[str, ...] = ()
+    """Its classes: see `balance`."""
 
     @property
     def needs(self) -> frozenset[str]:
         """The optional keys that this row cannot do without."""
         if not self.optional or not self.optional["tools"]:
             return frozenset()
-        one_by_one = self.optional["parallel_tool_calls"] is False
-        return frozenset({"tools", "parallel_tool_calls"} if one_by_one else {"tools"})
+        said = self.optional["parallel_tool_calls"] is not None
+        return frozenset({"tools", "parallel_tool_calls"} if said else {"tools"})
 
     def line(self, keys: frozenset[str]) -> str:
         """The line as it stands in a file whose rows have these optional keys."""
@@ -70,44 +82,114 @@ class Draft(NamedTuple):
         return Refused(code=code, traces=self.traces, call=call, detail=detail)
 
 
-def draft(example: Example, recipe: Recipe, redactor: Redactor | None) -> Draft | Refused:
-    """The row of an example, without anybody's personal data, or why a provider would refuse it.
+class Cleaning(NamedTuple):
+    """What drafting asks beside the recipe, which names it."""
 
-    Args:
-        redactor: replaces personal data and secrets by pseudonyms; None leaves them.
-    """
-    note: Json = {}
-    if redactor is not None:
-        (example,), (note,) = redactor.all([example])
-    body, said = _body(example)
-    if wrong := faults(body, recipe.method):
-        call = example.calls[-1] if example.calls else None
-        return Refused(
-            code=Refusal.BAD_ROW, traces=example.traces, call=call, detail=wrong[0].message
+    redactor: Redactor | None = None
+    """Replaces personal data and secrets by pseudonyms; None leaves them."""
+    against: Against | None = None
+    """A test set that no row may be in."""
+    tokens: Tokens | None = None
+    """Who counts tokens."""
+
+    @classmethod
+    def asked(cls, redact: Any, knobs: Mapping[str, Any]) -> "Cleaning":
+        """What somebody asked for: `redact` as in `Redactor.of`, and of the knobs of a harvest
+        `against` (a file of rows, or an `Against`) and `tokenizer` (as in `Tokens.of`).
+
+        Raises:
+            ConfigError, RecordError: there is none such.
+        """
+        near, tokenizer = knobs.get("near"), knobs.get("tokenizer")
+        return cls(
+            Redactor.of(redact),
+            Against.of(knobs.get("against"), near=THRESHOLD if near is None else near or 1.0),
+            None if tokenizer is None else Tokens.of(tokenizer),
         )
+
+    @property
+    def recipe(self) -> Json:
+        """What a recipe says of it."""
+        return {
+            "redact": self.redactor.recipe if self.redactor else False,
+            "against": self.against.recipe if self.against else None,
+            "tokenizer": self.tokens.name if self.tokens else None,
+        }
+
+
+def draft(example: Example, recipe: Recipe, cleaning: Cleaning) -> Draft | Refused:
+    """The row of an example, short enough and without anybody's personal data, or why it is none:
+    it is in the test set, it is too long, a provider would refuse it."""
+
+    def refused(code: Refusal, detail: str) -> Refused:
+        call = example.calls[-1] if example.calls else None
+        return Refused(code=code, traces=example.traces, call=call, detail=detail)
+
+    if cleaning.against is not None and (shared := cleaning.against.hit(example)):
+        return refused(Refusal.CONTAMINATED, shared)
+    note: Json = {}
+    if cleaning.redactor is not None:
+        (example,), (note,) = cleaning.redactor.all([example])
+    body, said = _body(example)
+    if cleaning.tokens is not None:
+        try:
+            fits = _fitted(example, body, recipe, cleaning.tokens)
+        except RecordError as error:
+            return refused(Refusal.BAD_ROW, str(error))
+        if recipe.max_tokens is not None and fits.tokens > recipe.max_tokens:
+            return refused(Refusal.TOO_LONG, _too_long(fits, recipe.max_tokens))
+        note |= fits.note
+        if fits.messages:
+            example, (body, said) = fits.example, _body(fits.example)
+    wrong = faults(body, recipe.method)
+    if not wrong and (rules := recipe.rules) is not None:
+        wrong = list(unruly(body, recipe.method, rules))
+    if wrong:
+        return refused(Refusal.BAD_ROW, wrong[0].message)
     optional = None
     if recipe.method is not Method.RFT:
         parallel = example.parallel_tool_calls
+        if recipe.method is Method.KTO or (recipe.rules and not recipe.rules.parallel_tool_calls):
+            parallel = None
         optional = {"tools": bool(example.tools), "parallel_tool_calls": parallel}
     head, tail = _cut(body)
+    taught = teaches(example)
+    by_talk = recipe.split_by == "conversation"
+    unit = example.conversation if by_talk and example.conversation else example.unit
     return Draft(
         head=head,
         tail=tail,
         optional=optional,
         identity=_identity(example),
-        unit=example.unit,
-        split=split(example.unit, share=recipe.valid_share),
+        unit=unit,
+        split=split(unit, share=recipe.valid_share),
         traces=example.traces,
         calls=example.calls,
         opinions=example.opinions,
         producers=example.producers,
-        note={**said, **note},
+        note={**said, "teaches": list(taught), **note},
         reference=body.get(REFERENCE),
+        outline=outline(*texts(example), threshold=recipe.near) if recipe.near else None,
+        teaches=taught,
     )
+
+
+def _fitted(example: Example, body: Json, recipe: Recipe, tokens: Tokens) -> Fitted[Example]:
+    def count(one: Example) -> int:
+        return tokens.count(body if one is example else _body(one)[0])
+
+    limit = recipe.max_tokens or LONGER_THAN_ANY
+    return fitted(example, count, limit=limit, window=recipe.window)
+
+
+def _too_long(fits: Fitted[Example], limit: int) -> str:
+    dropped = f", its last exchange alone ({fits.messages} messages dropped)"
+    return f"{fits.tokens} tokens{dropped if fits.messages else ''}, and {limit} are read"
 
 
 def _body(example: Example) -> tuple[Json, Json]:
     """What the row says of itself, and what is known beside it."""
+    body: Json
     offered: Json = {"tools": list(example.tools)} if example.tools else {}
     match example:
         case SFTExample():
@@ -118,13 +200,28 @@ def _body(example: Example) -> tuple[Json, Json]:
                 "preferred_output": [_plain(example.preferred)],
                 "non_preferred_output": [_plain(example.rejected)],
             }
-            return body, {"margin": example.margin, "source": example.source}
+            note: Json = {"margin": example.margin, "source": example.source}
+            if others := sorted(set(example.against) - set(example.producers)):
+                note["rejected_producers"] = others
+            return body, note
+        case KTOExample():
+            body = {
+                "prompt": [_trl(m) for m in example.context],
+                "completion": [_trl(example.answer)],
+                "label": example.label,
+                **offered,
+            }
+            return body, {}
         case RFTExample():
             messages = [_plain(m) for m in example.context]
             for message in messages:
                 if message["role"] == "system":
                     message["role"] = "developer"
-            note = {"pass_rate": example.pass_rate, "rollouts": example.rollouts}
+            note = {
+                "pass_rate": example.pass_rate,
+                "rollouts": example.rollouts,
+                "scores": list(example.scores),
+            }
             return {"messages": messages, **offered, **example.fields}, note
     raise TypeError(f"no row is made of a {type(example).__name__}")
 
@@ -185,6 +282,16 @@ def _plain(message: Message) -> Json:
     return body
 
 
+def _trl(message: Message) -> Json:
+    """The message as TRL's trainers take it: arguments as the object that a chat template writes
+    out. What is no JSON stays as it is, for `faults` to find."""
+    body = _plain(message)
+    for call in body.get("tool_calls") or ():
+        with suppress(ValueError, RecursionError):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return body
+
+
 def _with_weights(example: SFTExample) -> list[Json]:
     """The messages; a masked one says so. Where all is learned, nothing is added."""
     weights = iter(example.weights)
@@ -206,6 +313,8 @@ def _identity(example: Example) -> str:
         case DPOExample():
             said = (*example.context, example.preferred)
             beside = renumber((*example.context, example.rejected)).messages[-1].to_dict()
+        case KTOExample():
+            said, beside = (*example.context, example.answer), example.label
         case RFTExample():
             said, beside = example.context, example.fields
         case _:

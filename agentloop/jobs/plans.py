@@ -1,14 +1,17 @@
 """Plans: what a job would do and cost, and what the provider would refuse, before it exists."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentloop.base.records import Dataset, Json, Method, Plan, Row
 from agentloop.base.records.rules import BYTES_PER_TOKEN
+from agentloop.base.records.terms import is_named, objection
 from agentloop.jobs.provider import Provider
 
 KNOBS = {
     Method.SFT: ("n_epochs", "batch_size", "learning_rate_multiplier"),
+    Method.KTO: (),
     Method.DPO: ("n_epochs", "batch_size", "learning_rate_multiplier", "beta"),
     Method.RFT: (
         *("n_epochs", "batch_size", "learning_rate_multiplier", "compute_multiplier"),
@@ -51,7 +54,7 @@ def plan(
         grader=grader if dataset.method is Method.RFT else None,
         suffix=suffix,
         seed=seed,
-        refusals=tuple(_refusals(dataset, at, chosen, grader)),
+        refusals=(*_refusals(dataset, at, chosen, grader), *_terms(dataset, base)),
         notes=(
             *at.capability.notes,
             f"tokens are an estimate, {BYTES_PER_TOKEN} bytes each; the job counts them exactly",
@@ -77,6 +80,8 @@ def _refusals(
     can = at.capability
     if dataset.method not in can.methods:
         known = ", ".join(method.value for method in can.methods)
+        if dataset.method is Method.KTO:
+            known += "; train on its train.jsonl with TRL's KTOTrainer"
         yield f"{at.name} does not offer {dataset.method.value}; it offers {known}"
     if len(dataset.rows) < can.fewest_rows:
         yield (
@@ -92,6 +97,25 @@ def _refusals(
             yield f"{calls} pairs compare tool calls, which {at.name} does not take"
     if dataset.method is Method.RFT:
         yield from _rft_refusals(dataset, at, grader)
+
+
+def _terms(dataset: Dataset, base: str) -> Iterator[str]:
+    """Who wrote rows that `base` should not learn from without a look at their terms. Rows for
+    reinforcement teach nobody's words."""
+    if dataset.method is Method.RFT:
+        return
+    allowed = dataset.recipe.get("allow_producers") or ()
+    wrote = Counter(
+        name
+        for row in (*dataset.rows, *dataset.valid)
+        for name in {*row.producers, *row.note.get("rejected_producers", ())}
+    )
+    for name, rows in sorted(wrote.items()):
+        if not is_named(name, allowed) and (why := objection(name, base)):
+            yield (
+                f"{rows} rows: {why}; its provider's terms may not allow that: our reading, check "
+                "yours, then harvest with --allow-producer (allow_producers)"
+            )
 
 
 def _rft_refusals(dataset: Dataset, at: Provider, grader: Json | None) -> Iterator[str]:

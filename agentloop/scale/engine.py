@@ -1,7 +1,8 @@
 """The same harvest over parts of a store, on Ray: beyond one machine.
 
     parts -> drafts        Ray Data, anywhere: reading, selecting, redaction, checks, split
-          -> decisions     here, from a few hundred bytes a row: duplicates, limits, sides
+          -> decisions     here, from 3 kB a row (a tenth of it without near duplicates):
+                           duplicates, leaks, sides, balance, limit
           -> shards        Ray, anywhere: the lines, what is said beside them, refusals
           -> one manifest
 
@@ -13,30 +14,42 @@ appears under its name when it is whole.
 import json
 import os
 import pickle
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import Json, Method, Recipe, Refused
+from agentloop.base.records import Json, Method, Recipe, Refusal, Refused
+from agentloop.base.records.dataset import Noted
 from agentloop.base.settings import Settings
 from agentloop.base.store import Ledger, Point, RowLine
-from agentloop.harvest import SIDES, Redactor
+from agentloop.harvest import SIDES, Cleaning, Draft
 from agentloop.harvest.files import meta_line, refused_line, replacing, shard, write_manifest
 from agentloop.harvest.pipeline import Line, Tally, Whole
-from agentloop.scale.drafts import Source
+from agentloop.scale.drafts import Named, Source, cleaning
 
 if TYPE_CHECKING:
     import ray.data
 
 
-def run(folder: Path, recipe: Recipe, source: Source, *, workers: int | None = None) -> Json:
+def run(
+    folder: Path,
+    recipe: Recipe,
+    source: Source,
+    *,
+    workers: int | None = None,
+    against: Path | str | None = None,
+    tokenizer: Path | str | None = None,
+) -> Json:
     """Harvest into a folder of shards, and what its manifest says.
 
     A cluster that `RAY_ADDRESS` names is used; otherwise one of `workers` processes is started
     here for as long as this takes. The folder must be one that all workers can write.
+
+    Args:
+        against, tokenizer: as in `harvest`, where the recipe has them: a file and a folder that
+            all workers can read.
 
     Raises:
         ConfigError: Ray is not installed (extra `scale`), or the recipe has a part that no worker
@@ -44,11 +57,10 @@ def run(folder: Path, recipe: Recipe, source: Source, *, workers: int | None = N
         EmptyHarvest: there is no row.
     """
     ray = _ray()
-    redactor = Redactor.of(recipe.redact)
-    if redactor is not None and redactor.recipe != recipe.redact:
-        raise ConfigError("workers know the redactors of `--pii` and `--keep`, and no other")
+    named = names(against, tokenizer)
+    cleaning(recipe.to_line(), named)
     with cluster(workers):
-        blocks = _in_order(source.drafts(recipe))
+        blocks = _in_order(source.drafts(recipe, named))
         whole, left_out = _decide(blocks, recipe)
         with replacing(folder) as new:
             write = ray.remote(max_retries=-1)(_write_shard)
@@ -64,9 +76,16 @@ def run(folder: Path, recipe: Recipe, source: Source, *, workers: int | None = N
 def recipe(method: Method | str, agents: Sequence[str], knobs: Mapping[str, Any]) -> Recipe:
     """The recipe of a harvest that no store is asked for: of the settings only `good` and `bad`."""
     settings = Settings.read()
-    redactor = Redactor.of(knobs.get("redact", True))
-    asked = {**knobs, "redact": redactor.recipe if redactor else False}
+    asked = {**knobs, **Cleaning.asked(knobs.get("redact", True), knobs).recipe}
     return Recipe.asked(method, agents, asked, good=settings.good, bad=settings.bad)
+
+
+def names(against: Path | str | None, tokenizer: Path | str | None) -> Named:
+    """Test set and tokenizer, as workers find them."""
+    file = str(Path(against).resolve()) if against is not None else None
+    if tokenizer is not None and Path(tokenizer).is_dir():
+        tokenizer = Path(tokenizer).resolve()
+    return Named(file, str(tokenizer) if tokenizer is not None else None)
 
 
 def write_down(folder: Path, manifest: Json, ledger: Ledger, *, as_of: Point) -> None:
@@ -151,21 +170,30 @@ def _begin(one: tuple[tuple[str, int], Any]) -> tuple[str, int]:
     return one[0]
 
 
-def _decide(blocks: Sequence[Any], recipe: Recipe) -> tuple[Whole, dict[tuple[str, int], Refused]]:
+LeftOut = Mapping[tuple[str, int], tuple[Refusal, str | None]]
+"""Why drafts are left out, by what their rows are found with."""
+
+
+def _decide(blocks: Sequence[Any], recipe: Recipe) -> tuple[Whole, LeftOut]:
     """What the whole says, and which drafts it leaves out."""
     import ray
 
     light = ray.remote(max_retries=-1)(_lights)
-    whole, left_out = Whole(recipe), {}
+    whole = Whole(recipe)
+    left_out: dict[tuple[str, int], tuple[Refusal, str | None]] = {}
+    kept_as: list[tuple[str, int]] = []
     for block in blocks:
         for key, n, pickled in ray.get(light.remote(block)):
             item = pickle.loads(pickled)  # noqa: S301 - what `_columns` has written
             kept = whole.take(item)
-            if kept is not item and isinstance(kept, Refused):
-                left_out[key, n] = kept
+            if isinstance(kept, Draft):
+                kept_as.append((key, n))
+            elif kept is not item:
+                left_out[key, n] = (kept.code, kept.detail)
     whole.settle()
-    if whole.considered == sum(whole.reasons.values()):
-        raise whole.refuse_nothing()
+    for number, at in enumerate(kept_as):
+        if why := whole.late(number):
+            left_out[at] = why
     return whole, left_out
 
 
@@ -179,12 +207,12 @@ class Shard(NamedTuple):
 
     files: Json
     """What the manifest says of it."""
-    replaced: Counter[str]
+    noted: Noted
 
 
 def _write_shard(
     block: Any,
-    told: tuple[Whole, Mapping[tuple[str, int], Refused]],
+    told: tuple[Whole, LeftOut],
     n: int,
     of: int,
     folder: Path,
@@ -200,7 +228,9 @@ def _write_shard(
     for key, number, pickled in zip(
         *(block[name].to_pylist() for name in ("key", "n", "draft")), strict=True
     ):
-        item = left_out.get((key, number)) or pickle.loads(pickled)  # noqa: S301
+        item = pickle.loads(pickled)  # noqa: S301 - what `columns` has written
+        if why := left_out.get((key, number)):
+            item = item.refused(*why)
         if isinstance(item, Refused):
             refused.append(refused_line(item))
             continue
@@ -215,7 +245,7 @@ def _write_shard(
     for side in SIDES:
         _put(folder / names[side], lines[side])
         files[side] = {"file": names[side], "rows": tally.rows[side], "sha256": tally.sha(side)}
-    return Shard(files, tally.replaced)
+    return Shard(files, tally.noted)
 
 
 def _put(file: Path, lines: Iterable[bytes]) -> None:
@@ -231,7 +261,7 @@ def _manifest(
     """What the local engine's manifest says, and the shards."""
     tally = Tally()
     for one in shards:
-        tally.replaced.update(one.replaced)
+        tally.noted.update(one.noted)
         for side in SIDES:
             tally.rows[side] += one.files[side]["rows"]
     for side in SIDES:

@@ -11,7 +11,7 @@ from agentloop import harvest
 from agentloop.base.errors import NotFound, RecordError
 from agentloop.base.records import Call, Json, Judged, Method, Recipe
 from agentloop.base.store.tree import Path as Walk
-from agentloop.scale.drafts import IN_A_PART, Batch, columns, condition, together
+from agentloop.scale.drafts import IN_A_PART, NOTHING, Batch, Named, columns, condition, together
 
 if TYPE_CHECKING:
     import ray.data
@@ -32,18 +32,18 @@ class ParquetParts:
 
         return sum(parquet.read_metadata(file).num_rows for file in self._files())
 
-    def drafts(self, recipe: Recipe) -> "ray.data.Dataset":
+    def drafts(self, recipe: Recipe, named: Named = NOTHING) -> "ray.data.Dataset":
         import ray
 
         condition(recipe)
         parts = list(self._groups())
         read = ray.data.from_items(parts, override_num_blocks=len(parts))
         if recipe.method is Method.SFT:
-            made = read.map_batches(partial(_of_traces, recipe), batch_size=1)
+            made = read.map_batches(partial(_of_traces, recipe, named), batch_size=1)
         else:
             heaps = max(1, self.count() // self._size)
             together = read.map_batches(partial(_heaped, recipe, heaps), batch_size=1)
-            of_heap = partial(_of_heap, recipe, heaps)
+            of_heap = partial(_of_heap, recipe, named, heaps)
             made = together.groupby("heap").map_groups(of_heap, batch_format="numpy")
         return made.sort(["key", "n"])
 
@@ -107,10 +107,10 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _of_traces(recipe: Recipe, batch: Batch) -> dict[str, list[Any]]:
+def _of_traces(recipe: Recipe, named: Named, batch: Batch) -> dict[str, list[Any]]:
     where = condition(recipe)
     parts = [
-        columns(harvest.found(recipe, judged=[one], where=where), recipe, _key(one))
+        columns(harvest.found(recipe, judged=[one], where=where), recipe, named, _key(one))
         for one in _mine(_read(batch), recipe)
     ]
     return together(parts)
@@ -164,7 +164,7 @@ def _root(call: Call) -> str:
     return Walk(call.context[:end]).leaf
 
 
-def _of_heap(recipe: Recipe, heaps: int, batch: Batch) -> dict[str, list[Any]]:
+def _of_heap(recipe: Recipe, named: Named, heaps: int, batch: Batch) -> dict[str, list[Any]]:
     kind, number = str(batch["heap"][0]).split()
     read = _mine(map(bytes, batch["judged"]), recipe)
     judged = sorted(read, key=lambda one: (one.trace.started_at, one.trace.id))
@@ -177,23 +177,23 @@ def _of_heap(recipe: Recipe, heaps: int, batch: Batch) -> dict[str, list[Any]]:
         # After all contexts, as the local engine has it: "~" is after every year.
         return together(
             [
-                columns(harvest.found(recipe, judged=runs), recipe, f"~{task}")
+                columns(harvest.found(recipe, judged=runs), recipe, named, f"~{task}")
                 for task, runs in tasks.items()
             ]
         )
-    chosen = where if recipe.method is Method.DPO else None
+    chosen = None if recipe.method is Method.RFT else where
     parts = []
     for node, made in _answered(judged, recipe, lambda name: _heap(name, heaps) == int(number)):
         if branches := harvest.branches(((call.id, one) for call, one in made), chosen):
             found = harvest.found(recipe, contexts=[branches], where=where)
-            parts.append(columns(found, recipe, _key(made[0][1], node)))
+            parts.append(columns(found, recipe, named, _key(made[0][1], node)))
     return together(parts)
 
 
 def _answered(
     judged: Sequence[Judged], recipe: Recipe, here: Callable[[str], bool]
 ) -> Iterator[tuple[str, list[tuple[Call, Judged]]]]:
-    """What `Store.forks` (DPO) or `Store.contexts` (RFT) finds among these traces."""
+    """What `Store.forks` (DPO), `contexts` (RFT) or `answered` (KTO) finds among these traces."""
     contexts: dict[str, list[tuple[Call, Judged]]] = {}
     for one in judged:
         for call in one.trace.calls:
@@ -203,6 +203,9 @@ def _answered(
         if recipe.method is Method.RFT:
             if made[0][0].context[-1].role == "user":
                 yield node, made
+            continue
+        if recipe.method is Method.KTO:
+            yield node, made
             continue
         said = {Walk(call.path).leaf for call, _ in made if call.output is not None}
         corrected = any(one.correction(call.id) for call, one in made)

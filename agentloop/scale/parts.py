@@ -10,7 +10,15 @@ from agentloop import feedback, harvest
 from agentloop.base.records import Judged, Method, Recipe
 from agentloop.base.store import Place, Store
 from agentloop.harvest import Branch, Condition
-from agentloop.scale.drafts import IN_A_PART, Batch, Found, columns, condition
+from agentloop.scale.drafts import (
+    IN_A_PART,
+    NOTHING,
+    Batch,
+    Found,
+    Named,
+    columns,
+    condition,
+)
 
 if TYPE_CHECKING:
     import ray.data
@@ -25,38 +33,49 @@ class StoreParts:
     def count(self) -> int:
         return _store(self.url).count()
 
-    def drafts(self, recipe: Recipe) -> "ray.data.Dataset":
+    def drafts(self, recipe: Recipe, named: Named = NOTHING) -> "ray.data.Dataset":
         import ray
 
         store = _store(self.url)
         condition(recipe, store.names().outcomes)
-        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self._parts(recipe))]
+        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self.parts(recipe))]
         if not parts:
             parts = [{"part": pickle.dumps(Part("contexts", ())), "n": 0}]
         whole = ray.data.from_items(parts, override_num_blocks=len(parts))
-        return whole.map_batches(partial(self._drafts, recipe), batch_size=1)
+        return whole.map_batches(partial(self._drafts, recipe, named), batch_size=1)
 
     def found(self, part: "Part", recipe: Recipe) -> Iterator[Found]:
         """What a part of the store gives."""
         store, where, agents = _store(self.url), condition(recipe), recipe.agents
         if part.kind == "contexts":
             forks = (fork.branches for fork in store.answers(part.of, agents=agents))
-            chosen = where if recipe.method is Method.DPO else None
+            chosen = None if recipe.method is Method.RFT else where
             contexts = (_branches(branches, chosen) for branches in forks)
             return harvest.found(recipe, contexts=filter(None, contexts), where=where)
         if part.kind == "tasks":
-            judged = store.all_judged(agents=agents, held_out=False, tasks=part.of)
+            judged = store.all_judged(agents=agents, held_out=False, tasks=part.of, spans=False)
         else:
             after, upto = part.of
-            judged = store.all_judged(agents=agents, held_out=False, after=after, upto=upto)
+            judged = store.all_judged(
+                agents=agents,
+                held_out=False,
+                after=after,
+                upto=upto,
+                spans=harvest.spans_for(recipe.method),
+            )
         return harvest.found(recipe, judged=feedback.settle(judged), where=where)
 
-    def _drafts(self, recipe: Recipe, batch: Batch) -> dict[str, list[Any]]:
+    def _drafts(self, recipe: Recipe, named: Named, batch: Batch) -> dict[str, list[Any]]:
         (number,), (part,) = batch["n"], batch["part"]
         found = self.found(pickle.loads(part), recipe)  # noqa: S301 - what `drafts` has written
-        return columns(found, recipe, f"{number:08}")
+        return columns(found, recipe, named, f"{number:08}")
 
-    def _parts(self, recipe: Recipe) -> Iterator["Part"]:
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of outcomes that there are."""
+        return _store(self.url).names().outcomes
+
+    def parts(self, recipe: Recipe) -> Iterator["Part"]:
+        """What is read together, in the order of the local engine."""
         store, agents = _store(self.url), recipe.agents
         match recipe.method:
             case Method.SFT:
@@ -67,6 +86,8 @@ class StoreParts:
             case Method.DPO:
                 yield from self._some("contexts", store.forked(agents=agents))
                 yield from self._some("tasks", store.tasks(agents=agents))
+            case Method.KTO:
+                yield from self._some("contexts", store.all_contexts(agents=agents))
             case Method.RFT:
                 yield from self._some("contexts", store.asked(agents=agents))
 

@@ -2,7 +2,7 @@
 
 from agentloop.base.records import Judged, Opinion, Recipe, Source
 from agentloop.feedback import settle
-from agentloop.harvest import drafted, gather
+from agentloop.harvest import Cleaning, drafted, gather
 from tests import makers
 from tests.makers import TOOL, an_outcome, returns, says, system, user
 from tests.makers import asks as calls
@@ -50,10 +50,11 @@ def an_opinion(trace, *, score=None, author="ann", call=None, correction=None, s
     )
 
 
-def gathered(method, found, *, agents=("support",), redactor=None, traces_read=0, **knobs):
+def gathered(method, found, *, agents=("support",), redactor=False, traces_read=0, **knobs):
     """The harvest of what was found, to be closed by whoever asked."""
-    recipe = Recipe.asked(method, agents, knobs)
-    return gather(drafted(found, recipe, redactor), recipe, traces_read=traces_read)
+    cleaning = Cleaning.asked(redactor, knobs)
+    recipe = Recipe.asked(method, agents, {**knobs, **cleaning.recipe})
+    return gather(drafted(found, recipe, cleaning), recipe, traces_read=traces_read)
 
 
 def dataset(method, found, **options):

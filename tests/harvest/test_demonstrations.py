@@ -1,6 +1,8 @@
 """SFT: which paths are imitated, what of them is masked, and why others are refused."""
 
-from agentloop.base.records import Message, Refusal, SFTExample
+import pytest
+
+from agentloop.base.records import Message, Refusal, SFTExample, SpanKind, Turns
 from agentloop.harvest import sft
 from tests.harvest.makers import (
     TOOL,
@@ -13,7 +15,9 @@ from tests.harvest.makers import (
     system,
     user,
 )
+from tests.makers import a_span, message
 
+HANDOFF = {"type": "function", "function": {"name": "transfer_to_billing", "parameters": {}}}
 TALK = (system(), user("where is 1?"), calls(), returns(), says("Here."))
 
 
@@ -94,7 +98,10 @@ def test_what_was_said_in_earlier_runs_is_context_and_not_learned_again():
 
 
 def test_a_handoff_makes_two_rows_and_none_mixes_two_agents():
-    first = a_trace(system("triage"), user("refund"), calls("transfer_to_billing", "{}"))
+    tools = (TOOL, HANDOFF)
+    first = a_trace(
+        system("triage"), user("refund"), calls("transfer_to_billing", "{}"), tools=tools
+    )
     second = a_trace(
         system("billing"),
         user("refund"),
@@ -157,3 +164,170 @@ def test_a_run_without_consent_is_refused_with_what_to_do_and_its_correction_too
     (refused,) = harvest(judged(trace, said, 1.0))
     assert refused.code is Refusal.NO_CONSENT
     assert "consent=True" in refused.code.sentence
+
+
+def masked(trace, *opinions, **knobs):
+    """The weights of the row that a good trace gives, and what it ends with."""
+    (example,) = harvest(judged(trace, *opinions, resolved=True), **knobs)
+    return example.weights, example.output
+
+
+FAILURES = [
+    "An error occurred while running the tool. Please try again.",
+    "An error occurred while running the tool. Please try again. Error: no such order",
+    "Tool 'find' timed out after 0.05 seconds.",
+    "Tool 'find' not found.",
+    '{"isError": true, "content": []}',
+]
+IN_OTHER_WORDS = [
+    "Error: there is no order 7",
+    '{"error": "there is no order 7"}',
+    '{"error": {"code": 404}}',
+    '{"error": true}',
+]
+FINE = [
+    "found",
+    "The error: none",
+    '{"error": null, "order": 7}',
+    '{"error": 0.25, "rate": 3}',
+    '{"order": {"error": "a field of the order"}}',
+    '{"error": "half',
+    '["error"]',
+    "Tool 'hammer' is in stock.",
+]
+
+
+@pytest.mark.parametrize("told", FAILURES)
+def test_a_turn_whose_tool_call_failed_is_masked_and_the_rest_is_learned(told):
+    again = (calls(id="c2"), returns("found", id="c2"), says("Here."))
+    trace = a_trace(system(), user("where is 1?"), calls(), returns(told), *again)
+    assert masked(trace) == ((0, 1), says("Here."))
+
+
+@pytest.mark.parametrize("told", IN_OTHER_WORDS)
+def test_what_a_tool_says_of_an_error_in_its_own_words_masks_on_request(told):
+    trace = a_trace(system(), user("where is 1?"), calls(), returns(told), says("Here."))
+    assert masked(trace) == ((1,), says("Here."))
+    assert masked(trace, mask_errors=True) == ((0,), says("Here."))
+
+
+@pytest.mark.parametrize("told", FINE)
+def test_a_tools_answer_that_only_speaks_of_errors_masks_nothing(told):
+    trace = a_trace(system(), user("where is 1?"), calls(), returns(told), says("Here."))
+    assert masked(trace, mask_errors=True) == ((1,), says("Here."))
+
+
+@pytest.mark.parametrize("mark", [{"is_error": True}, {"error": True}, {"status": "error"}])
+def test_a_tools_answer_that_is_marked_as_an_error_masks_the_turn(mark):
+    told = message("tool", "no", tool_call_id="c1", **mark)
+    assert masked(a_trace(*TALK[:3], told, says("Here."))) == ((0,), says("Here."))
+
+
+def test_one_failed_call_of_several_masks_the_turn():
+    both = message(
+        "assistant", None, tool_calls=[calls(id=id).calls[0].to_dict() for id in ("c1", "c2")]
+    )
+    answers = (returns("found"), returns('{"isError": true}', id="c2"))
+    assert masked(a_trace(system(), user(), both, *answers, says("Here."))) == ((0,), says("Here."))
+
+
+def failed_step(**fields):
+    data = {"input": '{"id": 1}', "output": "it said kaput"}
+    given = {"kind": SpanKind.TOOL, "name": "find", "data": data, "error": {"message": "kaput"}}
+    return a_span(**(given | fields))
+
+
+def test_of_a_failure_in_the_users_own_words_the_step_tells():
+    said = (*TALK[:3], returns("it said kaput"), says("Here."))
+    assert masked(a_trace(*said, spans=[failed_step()])) == ((0,), says("Here."))
+    assert masked(a_trace(*said, spans=[failed_step(error=None)])) == ((1,), says("Here."))
+    assert masked(a_trace(*said, spans=[failed_step(name="other")])) == ((1,), says("Here."))
+
+
+def test_the_same_call_that_failed_first_and_went_well_then_is_masked_once():
+    again = (calls(id="c2"), returns("found", id="c2"), says("Here."))
+    trace = a_trace(*TALK[:3], returns("it said kaput"), *again, spans=[failed_step()])
+    assert masked(trace) == ((0, 1), says("Here."))
+
+
+def test_a_call_of_a_tool_that_the_agent_does_not_have_is_masked():
+    said = (system(), user(), calls("transfer_to_billing", "{}"), returns(), says("Here."))
+    assert masked(a_trace(*said)) == ((0,), says("Here."))
+    assert masked(a_trace(*said, tools=(TOOL, HANDOFF))) == ((1,), says("Here."))
+
+
+def test_a_trace_whose_source_does_not_say_what_tools_there_were_is_learned_whole():
+    said = (system(), user(), calls(), returns(), says("Here."))
+    assert masked(a_trace(*said, tools=(), source="chat")) == ((1,), says("Here."))
+    assert masked(a_trace(*said, tools=(), source="sdk")) == ((0,), says("Here."))
+
+
+def test_a_path_ends_with_the_last_turn_that_is_learned():
+    trace = a_trace(*TALK, user("more"), calls(id="c2"), returns(FAILURES[0], id="c2"))
+    (example,) = harvest(judged(trace, 1.0))
+    assert (example.output, example.weights, example.calls[-1]) == (says("Here."), (1,), "t1/1")
+
+
+def test_a_path_of_which_nothing_is_learned_is_refused_with_the_reason():
+    trace = a_trace(system(), user(), calls("nope"))
+    (refused,) = harvest(judged(trace, 1.0))
+    assert refused.code is Refusal.NOTHING_TO_LEARN
+    assert refused.detail == "it calls 'nope', and the agent has no such tool"
+
+
+def test_a_correction_that_calls_a_tool_that_the_agent_does_not_have_is_refused():
+    trace = a_trace(*TALK)
+    said = an_opinion(trace, correction=calls("nope"), call="t1/0")
+    (refused,) = [r for r in harvest(judged(trace, said, 0.0)) if r.call == "t1/0"]
+    assert (refused.code, refused.detail) == (
+        Refusal.UNKNOWN_TOOL,
+        "'nope' is not among its tools",
+    )
+
+
+def test_of_the_last_turn_alone_all_before_it_is_masked():
+    two = (*TALK, user("thanks"), says("Bye."))
+    assert masked(a_trace(*two), turns=Turns.LAST) == ((0, 0), says("Bye."))
+    assert masked(a_trace(*TALK[:3]), turns=Turns.LAST) == ((), calls())
+
+
+def test_the_last_turn_alone_is_refused_when_it_is_no_example():
+    trace = a_trace(*TALK, user("more"), calls("nope", id="c2"))
+    assert codes(harvest(judged(trace, 1.0), turns=Turns.LAST)) == [Refusal.NOTHING_TO_LEARN]
+
+
+def test_the_final_answer_alone_is_learned_where_the_run_ended_with_one():
+    assert masked(a_trace(*TALK), turns=Turns.FINAL) == ((0,), says("Here."))
+    (refused,) = harvest(judged(a_trace(*TALK[:3]), 1.0), turns=Turns.FINAL)
+    assert (refused.code, refused.detail) == (Refusal.NOT_FINAL, "it calls a tool")
+
+
+def test_the_answer_of_an_agent_that_another_one_asked_is_not_the_final_answer():
+    asked = a_trace(system("a"), user("x"), says("1"), agent="expert")
+    final = a_trace(system("b"), user("x"), says("2")).calls[0].model_copy(update={"id": "t1/9"})
+    both = asked.model_copy(update={"calls": (*asked.calls, final)})
+    agents = ("support", "expert")
+    refused, example = harvest(judged(both, 1.0), agents=agents, turns=Turns.FINAL)
+    assert (refused.code, refused.detail) == (Refusal.NOT_FINAL, "the run went on after it")
+    assert example.output == says("2")
+
+
+def test_a_correction_in_the_middle_of_a_run_is_no_final_answer():
+    trace = a_trace(*TALK)
+    said = an_opinion(trace, correction=calls(arguments='{"id": 2}'), call="t1/0")
+    found = harvest(judged(trace, said, resolved=True), turns=Turns.FINAL)
+    assert codes(found) == [Refusal.NOT_FINAL]
+    assert [e.output for e in found if isinstance(e, SFTExample)] == [says("Here.")]
+
+
+def test_the_producers_of_a_row_are_those_of_the_turns_that_are_learned():
+    trace = a_trace(*TALK)
+    first = trace.calls[0].model_copy(update={"served_model": "other"})
+    trace = trace.model_copy(update={"calls": (first, trace.calls[1])})
+    (example,) = harvest(judged(trace, 1.0))
+    assert example.producers == ("m", "other")
+    (example,) = harvest(judged(trace, 1.0), turns=Turns.LAST)
+    assert example.producers == ("m",)
+    said = an_opinion(trace, correction="Tomorrow.", call="t1/1")
+    (example,) = harvest(judged(trace, said, resolved=True))
+    assert example.producers == ("other", "person:ann")

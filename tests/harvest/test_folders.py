@@ -1,6 +1,7 @@
 """The files of a harvest, read back as a dataset."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_shards_are_one_dataset(tmp_path):
     shards.mkdir()
     told = []
     for n in range(2):
-        names = {"meta": f"meta-{n}", "refused": f"refused-{n}"}
+        names: dict[str, Any] = {"meta": f"meta-{n}", "refused": f"refused-{n}"}
         metas = []
         for side, rows in (("train", made.rows), ("valid", made.valid)):
             half = len(rows) // 2

@@ -1,5 +1,8 @@
 """DPO: two answers to the same context, judged alike, and nothing that only looks like it."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agentloop.base.records import DPOExample, Refusal
 from agentloop.harvest import Branch, branches, dpo, parted
 from tests.harvest.makers import (
@@ -83,10 +86,10 @@ def test_what_a_person_disliked_is_not_worse_than_what_only_a_rule_liked():
 
 def test_two_outcomes_compare_with_each_other():
     (pair,) = pairs(
-        answered(calls("right"), id="a", resolved=True),
-        answered(calls("wrong"), id="b", resolved=False),
+        answered(calls(arguments='{"id": 1}'), id="a", resolved=True),
+        answered(calls(arguments='{"id": 2}'), id="b", resolved=False),
     )
-    assert pair.preferred.calls[0].function.name == "right"
+    assert pair.preferred.calls[0].function.arguments == '{"id": 1}'
 
 
 def test_answers_with_different_tools_at_hand_do_not_compare():
@@ -124,7 +127,7 @@ def test_equal_tool_calls_are_one_answer_whatever_their_ids():
 def test_one_context_gives_at_most_so_many_pairs():
     fork = [answered(f"good {n}", 1.0, id=f"g{n}") for n in range(4)]
     fork += [answered(f"bad {n}", 0.0, id=f"b{n}") for n in range(4)]
-    found = pairs(*fork, pairs_per_context=2)
+    found = pairs(*fork, pairs=2)
     assert sum(isinstance(item, DPOExample) for item in found) == 2
     assert codes(found) == [Refusal.TOO_MANY] * 2
 
@@ -164,3 +167,87 @@ def test_branches_are_the_calls_of_the_traces_that_are_selected():
     made = [(b.call.id, b.judged) for b in (one, two)]
     assert branches(made, lambda j: j.trace.id == "a") == [one]
     assert branches(made, lambda _: False) == []
+
+
+def test_what_calls_a_tool_that_the_agent_does_not_have_is_not_preferred():
+    found = pairs(answered(calls("nope"), 1.0, id="a"), answered("bad", 0.0, id="b"))
+    assert [(r.code, r.detail) for r in found] == [
+        (Refusal.UNKNOWN_TOOL, "'nope' is not among its tools")
+    ]
+    (pair,) = pairs(answered("good", 1.0, id="a"), answered(calls("nope"), 0.0, id="b"))
+    assert pair.rejected == calls("nope"), "that it was called is what was bad"
+
+
+def test_calls_of_tools_are_compared_unless_texts_alone_are_wanted():
+    right, wrong = (calls(arguments=text) for text in ('{"id": 1}', '{"id": 2}'))
+    fork = answered(right, 1.0, id="a"), answered(wrong, 0.0, id="b")
+    assert isinstance(pairs(*fork)[0], DPOExample)
+    assert codes(pairs(*fork, tool_pairs=False)) == [Refusal.TOOL_PAIR]
+    trace = a_trace(*CONTEXT, wrong, id="t1")
+    fixed = judged(trace, an_opinion(trace, correction=right, call="t1/0"))
+    corrected = Branch(trace.calls[0], fixed)
+    assert codes(pairs(corrected, tool_pairs=False)) == [Refusal.TOOL_PAIR]
+
+
+def test_two_runs_that_tried_one_task_are_the_best_and_the_worst_of_several():
+    good, bad = (
+        answered("good", 1.0, id="a", task_id="7"),
+        answered("bad", 0.0, id="b", task_id="7"),
+    )
+    assert pairs(good, bad)[0].source == "best_of_n"
+    other = answered("bad", 0.0, id="b", task_id="8")
+    assert pairs(good, other)[0].source == "regeneration"
+
+
+def test_a_pair_names_who_wrote_either_answer():
+    good, bad = answered("good", 1.0, id="a"), answered("bad", 0.0, id="b")
+    theirs = bad.call.model_copy(update={"served_model": "gpt-4.1-2025-04-14"})
+    (pair,) = pairs(good, bad._replace(call=theirs))
+    assert (pair.producers, pair.against) == (("m",), ("gpt-4.1-2025-04-14",))
+
+
+def test_answers_of_very_different_length_are_refused_on_request():
+    fork = answered("g" * 30, 1.0, id="a"), answered("b" * 10, 0.0, id="b")
+    assert isinstance(pairs(*fork)[0], DPOExample)
+    assert isinstance(pairs(*fork, length_ratio=3.0)[0], DPOExample)
+    (refused,) = pairs(*fork, length_ratio=2.0)
+    assert refused.code is Refusal.LENGTH_DIFFERS
+    assert refused.detail == "30 and 10 characters: 3.00 times, at most 2.00"
+
+
+def test_a_correction_of_very_different_length_is_refused_on_request():
+    trace = a_trace(*CONTEXT, says("b" * 10), id="t1")
+    fixed = judged(trace, an_opinion(trace, correction="g" * 30, call="t1/0"))
+    found = pairs(Branch(trace.calls[0], fixed), length_ratio=2.0)
+    assert codes(found) == [Refusal.LENGTH_DIFFERS]
+
+
+def test_where_length_counts_the_answers_most_alike_in_it_are_paired():
+    fork = [answered("g" * n, 1.0, id=f"g{n}") for n in (10, 100)]
+    fork += [answered("b" * n, 0.0, id=f"b{n}") for n in (100, 1000)]
+    found = pairs(*fork, length_ratio=2.0)
+    assert [len(p.preferred.text) for p in found if isinstance(p, DPOExample)] == [100]
+    assert codes(found) == [Refusal.LENGTH_DIFFERS]
+
+
+answers = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 40)), min_size=1, max_size=7
+)
+
+
+@settings(deadline=None)
+@given(answers, st.integers(1, 4), st.one_of(st.none(), st.floats(1, 5)))
+def test_however_many_answers_there_are_pairs_keep_their_bounds(made, most, ratio):
+    fork = [answered(f"{n}" + "x" * length, s, id=f"a{n}") for n, (s, length) in enumerate(made)]
+    found = pairs(*fork, pairs=most, length_ratio=ratio)
+    kept = [p for p in found if isinstance(p, DPOExample)]
+    assert len(kept) <= most
+    assert len({(p.preferred, p.rejected) for p in kept}) == len(kept), "no pair twice"
+    scores = {b.call.output: s for b, (s, _) in zip(fork, made, strict=True)}
+    for pair in kept:
+        assert (scores[pair.preferred], scores[pair.rejected], pair.margin) == (1.0, 0.0, 1.0)
+        lengths = sorted(len(m.text) for m in (pair.preferred, pair.rejected))
+        assert ratio is None or lengths[1] / lengths[0] <= ratio
+    if ratio is None and {s for s, _ in made} == {0.0, 1.0}:
+        good = sum(s for s, _ in made)
+        assert len(kept) == min(most, max(good, len(made) - good))

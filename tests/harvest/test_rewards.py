@@ -86,6 +86,53 @@ def test_a_reference_that_was_known_before_the_outcome_counts():
     assert item.fields == {"reference_answer": "shipped"}
 
 
+def beside(*outcomes):
+    """The item of runs that ended now well, now badly, each with one more outcome."""
+    fork = []
+    for n, outcome in enumerate(outcomes):
+        said = a_trace(*CONTEXT, says(f"{n}"), id=f"t{n}")
+        made = [an_outcome(f"t{n}", "resolved", n % 2 == 0, reference=REFERENCE)]
+        if outcome is not None:
+            made.append(outcome.model_copy(update={"trace_id": f"t{n}"}))
+        fork.append(Branch(said.calls[0], Judged(trace=said, outcomes=made)))
+    (item,) = rft([fork], outcome="resolved")
+    return item
+
+
+@pytest.mark.parametrize(
+    ("outcome", "field"),
+    [
+        (an_outcome(name="intent", value="refund"), "refund"),
+        (an_outcome(name="intent", value=None, reference={"class": 3}), {"class": 3}),
+        (an_outcome(name="intent", value=False, reference="refund"), "refund"),
+    ],
+)
+def test_what_other_outcomes_say_of_the_task_are_fields_of_their_names(outcome, field):
+    item = beside(outcome, outcome, None)
+    assert item.fields == {"reference_answer": REFERENCE, "intent": field}
+
+
+@pytest.mark.parametrize("value", [0.7, True, None])
+def test_the_result_of_a_run_is_no_field_of_the_task(value):
+    outcome = an_outcome(name="speed", value=value)
+    assert beside(outcome, outcome).fields == {"reference_answer": REFERENCE}
+
+
+def test_a_label_that_differs_from_run_to_run_is_no_field_of_the_task():
+    labels = (an_outcome(name="ended", value=said) for said in ("early", "late"))
+    assert beside(*labels).fields == {"reference_answer": REFERENCE}
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "reference_answer"])
+def test_an_outcome_with_the_name_of_a_key_of_rows_is_refused(name):
+    outcome = an_outcome(name=name, value="x")
+    refused = beside(outcome, outcome)
+    assert (refused.code, refused.detail) == (
+        Refusal.RESERVED_NAME,
+        f"an outcome is called {name!r}",
+    )
+
+
 def test_a_run_that_was_not_captured_whole_does_not_spoil_the_others():
     fork = []
     for id, value, why in (("a", False, "cut off"), ("b", True, None), ("c", False, None)):

@@ -92,7 +92,7 @@ def test_a_dpo_row_has_openais_three_keys():
     (row,) = made.rows
     assert list(row.body) == ["input", "preferred_output", "non_preferred_output"]
     assert list(row.body["input"]) == ["messages", "tools"]
-    assert row.note == {"margin": 1.0, "source": "regeneration"}
+    assert row.note == {"margin": 1.0, "source": "regeneration", "teaches": ["(no tool)"]}
     assert faults(row.body, Method.DPO) == []
 
 
@@ -283,7 +283,7 @@ def test_many_rows_are_gathered_in_a_file_and_give_the_same(monkeypatch, tmp_pat
 
 
 def test_a_knob_that_there_is_not_names_those_that_there_are():
-    with pytest.raises(ConfigError, match=r"no knob 'god'; sft has bad, good, limit"):
+    with pytest.raises(ConfigError, match=r"no knob 'god'; sft has against, allow_producers, bad"):
         made(god=0.5)
     with pytest.raises(ConfigError, match="'band' is a knob of rft, and says nothing to sft"):
         made(band=(0.1, 0.9))

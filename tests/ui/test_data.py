@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from agentloop.ui.cli import app
 from tests.harvest.checks.makers import a_dpo, an_sft, read, write
-from tests.makers import asks
+from tests.makers import asks, says
 
 
 @pytest.fixture
@@ -125,6 +125,25 @@ def test_strict_makes_warnings_fail(run, tmp_path):
     strict = run(*said, "--strict")
     assert strict.exit_code == 1
     assert strict.stderr == "error: x.jsonl has 1 warnings\n"
+
+
+def test_personal_data_is_a_warning_with_its_place_unless_it_is_not_looked_for(run, tmp_path):
+    hello = says("Hello.").to_dict()
+    told = [{"role": "user", "content": "I am ann@work.org"}, hello]
+    rows = [*[an_sft(n) for n in range(11)], an_sft(messages=told)]
+    write(tmp_path / "x.jsonl", rows)
+    result = run("x.jsonl", "--method", "sft")
+    assert result.exit_code == 0
+    assert (
+        "x.jsonl:12: warning: personal_data: the row holds personal data: email in "
+        "messages[0].content; redact it before it leaves"
+    ) in result.stdout
+    assert "ann@work.org" not in result.output
+    for said in (["--no-personal"], ["--keep", "ann@work.org"], ["--keep", "@work.org"]):
+        assert "personal_data" not in run("x.jsonl", "--method", "sft", *said).stdout
+    assert run("x.jsonl", "--method", "sft", "--no-personal", "--keep", "@a.org").exit_code == 2
+    fixed = json.loads(run("x.jsonl", "--method", "sft", "--fix", "--json").stdout)["fix"]
+    assert fixed["report"]["counts"]["personal_data"] == 1
 
 
 def test_more_findings_than_are_told_are_counted(run, tmp_path):

@@ -7,10 +7,12 @@ from agentloop.base.records.erasure import Erasure
 from agentloop.base.records.example import (
     DPOExample,
     Example,
+    KTOExample,
     Refusal,
     Refused,
     RFTExample,
     SFTExample,
+    Turns,
 )
 from agentloop.base.records.fault import Fault, faults
 from agentloop.base.records.feedback import Judged, Opinion, Outcome, Settled, Source
@@ -44,6 +46,7 @@ __all__ = [
     "Job",
     "Json",
     "Judged",
+    "KTOExample",
     "Mark",
     "Message",
     "Method",
@@ -73,6 +76,7 @@ __all__ = [
     "ToolCall",
     "Trace",
     "Trial",
+    "Turns",
     "Usage",
     "Verdict",
     "Version",

@@ -113,6 +113,8 @@ def unfit(sentence: str, param: str = TRAINING) -> Complaint:
 
 def wrong_method(row: Mapping[str, Any], method: Method) -> Fault | None:
     """A row of another method, said as such instead of by the keys that are wrong with it."""
+    if method is Method.KTO:  # no service has it, and so no complaint
+        return None
     if method is Method.DPO and "messages" in row and "input" not in row:
         kind, other = "fine-tune-chat", Method.SFT
     elif method is not Method.DPO and "input" in row and "messages" not in row:

@@ -20,6 +20,37 @@ class Funnel(NamedTuple):
     kept: int
 
 
+class Noted:
+    """What the notes of all rows say together."""
+
+    def __init__(self) -> None:
+        self.replaced: Counter[str] = Counter()
+        """Kind of personal data -> how many places hold a pseudonym."""
+        self.teaches: Counter[str] = Counter()
+        """Tool (or label) -> how many rows to train on teach it; a row may teach several."""
+        self.tokens: Counter[str] = Counter()
+        """`train` and `valid` -> tokens of their rows; nothing where none were counted."""
+
+    def count(self, split: str, note: Json) -> None:
+        """One more row's note."""
+        self.replaced.update(note.get("redactions", {}).get("kinds", {}))
+        if split == "train":
+            self.teaches.update(note.get("teaches", ()))
+        if "tokens" in note:
+            self.tokens[split] += note["tokens"]
+
+    def update(self, other: "Noted") -> None:
+        """The notes of other rows, counted elsewhere."""
+        self.replaced.update(other.replaced)
+        self.teaches.update(other.teaches)
+        self.tokens.update(other.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Noted) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Dataset(Record):
     """Rows of one method. Two harvests of one store by one recipe give equal datasets."""
 
@@ -68,9 +99,9 @@ class Dataset(Record):
     @cached_property
     def manifest(self) -> Json:
         """What `manifest.json` holds; see `manifest`."""
-        replaced: Counter[str] = Counter()
+        noted = Noted()
         for row in (*self.rows, *self.valid):
-            replaced.update(row.note.get("redactions", {}).get("kinds", {}))
+            noted.count(row.split, row.note)
         return manifest(
             method=self.method,
             agents=self.agents,
@@ -79,7 +110,7 @@ class Dataset(Record):
             rows={"train": len(self.rows), "valid": len(self.valid)},
             funnel=self.funnel,
             refused=Counter(refused.code for refused in self.refused),
-            replaced=replaced,
+            noted=noted,
             shas={"train": file_sha(self.rows), "valid": file_sha(self.valid)},
             parent=self.parent,
         )
@@ -94,7 +125,7 @@ def manifest(
     rows: Mapping[str, int],
     funnel: Funnel,
     refused: Counter[Refusal],
-    replaced: Counter[str],
+    noted: Noted,
     shas: Mapping[str, str],
     parent: str | None,
 ) -> Json:
@@ -103,7 +134,7 @@ def manifest(
     Args:
         rows, shas: of the files `train` and `valid`: lines, and the SHA-256 in hexadecimal.
         refused: how many for each reason.
-        replaced: kind of personal data -> how many places hold a pseudonym.
+        noted: what the rows' notes say together.
     """
     said = {
         "method": method.value,
@@ -119,7 +150,9 @@ def manifest(
         "rows": dict(rows),
         "funnel": funnel._asdict(),
         "refused": {code.value: n for code, n in refused.most_common()},
-        "replaced": dict(replaced.most_common()),
+        "replaced": dict(noted.replaced.most_common()),
+        "teaches": dict(noted.teaches.most_common()),
+        "tokens": dict(noted.tokens) or None,
         "content_hash": content,
         "parent": parent,
     }

@@ -3,8 +3,10 @@
 Source of the shapes: the published `FineTuneChatRequestInput`, `FineTunePreferenceRequestInput`
 and `FineTuneReinforcementRequestInput` schemas. Those let much pass (`{}` is valid), so the
 rules that servers enforce beyond them are here too. A row without a fault fits its schema.
+Rows for KTO have the shape of TRL's unpaired preferences.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
@@ -24,6 +26,7 @@ class Fault(NamedTuple):
 SFT_KEYS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
 DPO_KEYS = frozenset({"input", "preferred_output", "non_preferred_output"})
 DPO_INPUT_KEYS = frozenset({"messages", "tools", "parallel_tool_calls"})
+KTO_KEYS = frozenset({"prompt", "completion", "label", "tools"})
 SFT_ROLES = frozenset({"system", "user", "assistant", "tool", "function"})
 RFT_ROLES = frozenset({"developer", "user", "assistant", "tool"})
 
@@ -52,6 +55,8 @@ def faults(row: Any, method: Method) -> list[Fault]:
             return list(_dpo(row))
         case Method.RFT:
             return list(_rft(row))
+        case Method.KTO:
+            return list(_kto(row))
 
 
 def _sft(row: Mapping[str, Any]) -> Iterator[Fault]:
@@ -86,7 +91,7 @@ def _dpo(row: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("bad_input", f"'input' is a JSON object with 'messages', not {_kind(given)}")
         return
     yield from _extra(given, DPO_INPUT_KEYS, inside="input")
-    yield from _conversation(given.get("messages"), SFT_ROLES, inside="input.", whole=True)
+    yield from _conversation(given.get("messages"), SFT_ROLES, "input.messages", whole=True)
     yield from _offered(given)
     for key in ("preferred_output", "non_preferred_output"):
         output = row[key]
@@ -114,29 +119,81 @@ def _rft(row: Mapping[str, Any]) -> Iterator[Fault]:
         )
 
 
+def _kto(row: Mapping[str, Any]) -> Iterator[Fault]:
+    yield from _extra(row, KTO_KEYS)
+    for key in ("prompt", "completion", "label"):
+        if key not in row:
+            yield Fault("missing_key", f"the key {key!r} is missing")
+    if "prompt" in row:
+        prompt, found = _written(row["prompt"], "prompt")
+        yield from found
+        yield from _conversation(prompt, SFT_ROLES, "prompt", whole=True)
+    if "completion" in row:
+        completion, found = _written(row["completion"], "completion")
+        yield from found
+        if not _is_list(completion) or len(completion) != 1:
+            yield Fault("bad_output", "'completion' is a list of one assistant message")
+        else:
+            yield from _message(completion[0], "completion[0]", frozenset({"assistant"}))
+    if "label" in row and not isinstance(row["label"], bool):
+        yield Fault("bad_label", f"'label' is true or false, not {_kind(row['label'])}")
+    yield from _tools(row)
+
+
+def _written(messages: Any, at: str) -> tuple[Any, list[Fault]]:
+    """Messages of TRL, in which arguments are objects, with these as texts; and a fault for each
+    that was a text: a chat template would write it as a text in quotes."""
+    if not _is_list(messages):
+        return messages, []
+    found: list[Fault] = []
+    written = []
+    for n, message in enumerate(messages):
+        calls = message.get("tool_calls") if isinstance(message, Mapping) else None
+        if _is_list(calls):
+            where = f"{at}[{n}].tool_calls"
+            said = [_as_text(call, f"{where}[{m}]", found) for m, call in enumerate(calls)]
+            message = {**message, "tool_calls": said}
+        written.append(message)
+    return written, found
+
+
+def _as_text(call: Any, at: str, found: list[Fault]) -> Any:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping):
+        return call
+    arguments = function.get("arguments")
+    if isinstance(arguments, str) and _is_object(arguments):
+        found.append(
+            Fault("bad_arguments", f"{at}.function.arguments is an object here, not a JSON text")
+        )
+    elif isinstance(arguments, Mapping):
+        return {**call, "function": {**function, "arguments": json.dumps(arguments)}}
+    return call
+
+
 # ---------------------------------------------------------------------- conversations
 
 
 def _conversation(
-    messages: Any, roles: frozenset[str], inside: str = "", *, whole: bool = False
+    messages: Any, roles: frozenset[str], at: str = "messages", *, whole: bool = False
 ) -> Iterator[Fault]:
     """What is wrong with a list of messages, tool calls and their answers included; `whole` when
     its last message cannot be what is learned."""
     if not _is_list(messages) or not messages:
-        yield Fault("bad_messages", f"'{inside}messages' is a list of at least one message")
+        yield Fault("bad_messages", f"'{at}' is a list of at least one message")
         return
     found = [
         fault
         for n, message in enumerate(messages)
         if not _is_text(message, roles)
-        for fault in _message(message, f"{inside}messages[{n}]", roles)
+        for fault in _message(message, f"{at}[{n}]", roles)
     ]
     yield from found
     if not found:
-        yield from _answers(messages, inside, whole=whole)
+        yield from _answers(messages, at, whole=whole)
 
 
-def _answers(messages: Sequence[Mapping[str, Any]], inside: str, *, whole: bool) -> Iterator[Fault]:
+def _answers(messages: Sequence[Mapping[str, Any]], at: str, *, whole: bool) -> Iterator[Fault]:
     """Every tool call is answered before the talk goes on, and nothing else is answered."""
     open_calls: list[str] = []
     for n, message in enumerate(messages):
@@ -146,14 +203,14 @@ def _answers(messages: Sequence[Mapping[str, Any]], inside: str, *, whole: bool)
             else:
                 yield Fault(
                     "tool_without_call",
-                    f"{inside}messages[{n}] answers {message['tool_call_id']!r}, which no "
+                    f"{at}[{n}] answers {message['tool_call_id']!r}, which no "
                     "preceding message with 'tool_calls' asked for",
                 )
             continue
         if open_calls:
             yield Fault(
                 "unanswered_tool_call",
-                f"{inside}messages[{n}] comes before a tool message has answered {open_calls[0]!r}",
+                f"{at}[{n}] comes before a tool message has answered {open_calls[0]!r}",
             )
         open_calls = [call["id"] for call in message.get("tool_calls") or ()]
     if open_calls and (whole or messages[-1]["role"] == "tool"):

@@ -20,7 +20,10 @@ class Source(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Source).index(self)
+        return RANKS[self]
+
+
+RANKS = {source: rank for rank, source in enumerate(Source)}
 
 
 class Opinion(Record):
@@ -140,6 +143,7 @@ class Judged(Record):
         return {
             "score": self.score,
             "thumbs": {1.0: "up", 0.0: "down"}.get(last.score or 0.0) if last else None,
+            "author": sorted({o.author for o in self.opinions}),
             "agent": trace.agent,
             "model": trace.calls[-1].model if trace.calls else None,
             "version": trace.version,
@@ -148,4 +152,5 @@ class Judged(Record):
             "started_at": trace.started_at.isoformat(),
             "outcome": {o.name: o.value for o in self.outcomes},
             "tag": dict(trace.tags),
+            "metadata": trace.metadata,
         }

@@ -78,7 +78,8 @@ def of_json(text: str | bytes) -> Any:
     """
     try:
         return from_json(text)
-    except ValueError:  # that parser refuses lone surrogates; the standard library's does not
+    except (TypeError, ValueError):
+        # That parser refuses lone surrogates, escaped or not; the standard library's does not.
         return json.loads(text)
 
 
@@ -147,6 +148,11 @@ class Record(BaseModel):
                 values[name] = make()
         return bare(cls, values, set(fields))
 
+    def but(self, **changes: Any) -> Self:
+        """The same with other values in some fields: `model_copy`, and quicker."""
+        given = self.__pydantic_fields_set__ | changes.keys()
+        return bare(type(self), self.__dict__ | changes, given)
+
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
         """The record with these fields, or `RecordError` naming the first that is wrong."""
@@ -171,7 +177,8 @@ def _blank(kind: type[Record]) -> tuple[Json, Fresh]:
         if field.default_factory is not None:
             fresh.append((name, partial(field.get_default, call_default_factory=True)))
         elif isinstance(blank[name], dict | list | set):
-            fresh.append((name, partial(deepcopy, field.default)))
+            empty = not blank[name]
+            fresh.append((name, type(blank[name]) if empty else partial(deepcopy, field.default)))
     return blank, tuple(fresh)
 
 

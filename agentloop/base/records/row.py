@@ -1,29 +1,55 @@
 """Rows: one training example in OpenAI's wire form, and the methods that rows are for."""
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 from agentloop.base.records.message import canonical, digest
 from agentloop.base.records.record import Json, Record
 
 
 class Method(StrEnum):
-    """What a model is to learn: to imitate, a preference, or towards a grader's score."""
+    """What a model is to learn: to imitate, a preference, towards a grader's score, or what single
+    answers were judged."""
 
     SFT = "sft"
     DPO = "dpo"
     RFT = "rft"
+    KTO = "kto"
+    """Not of OpenAI's API: its rows are TRL's, for its `KTOTrainer`."""
 
     @property
     def wire(self) -> str:
-        """OpenAI's name of the method, as in `method.type` of a job."""
-        return {"sft": "supervised", "dpo": "dpo", "rft": "reinforcement"}[self.value]
+        """OpenAI's name of the method, as in `method.type` of a job; ValueError when the API has
+        no such method."""
+        if self not in WIRE:
+            raise ValueError(f"{self.value} is no method of OpenAI's API")
+        return WIRE[self]
 
     @classmethod
     def of_wire(cls, name: str) -> "Method":
         """The method that OpenAI calls `name`; ValueError when there is none."""
-        return next((m for m in cls if m.wire == name), None) or cls(name)
+        return next((m for m, theirs in WIRE.items() if theirs == name), None) or cls(name)
+
+
+WIRE: Mapping[Method, str] = {
+    Method.SFT: "supervised",
+    Method.DPO: "dpo",
+    Method.RFT: "reinforcement",
+}
+"""The methods of OpenAI's API, and their names there."""
+
+
+def messages_of(row: Mapping[str, Any], method: Method) -> Any:
+    """The messages of a row: of a preference or a judged answer those that it answers."""
+    match method:
+        case Method.DPO:
+            return row["input"]["messages"]
+        case Method.KTO:
+            return row["prompt"]
+    return row["messages"]
 
 
 class Row(Record):

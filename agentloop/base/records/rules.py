@@ -6,7 +6,7 @@ from typing import Any
 
 from agentloop.base.records.fault import Fault
 from agentloop.base.records.record import Record
-from agentloop.base.records.row import Method
+from agentloop.base.records.row import WIRE, Method, messages_of
 
 MEGABYTE = 1 << 20
 BYTES_PER_TOKEN = 4
@@ -16,7 +16,7 @@ BYTES_PER_TOKEN = 4
 class RowRules(Record):
     """What a service takes, as far as a file can show it. The defaults are OpenAI's contract."""
 
-    methods: tuple[Method, ...] = tuple(Method)
+    methods: tuple[Method, ...] = tuple(WIRE)
     fewest_rows: int = 10
     most_rows: int | None = None
     most_bytes: int | None = None
@@ -71,7 +71,7 @@ SERVICES: Mapping[str, RowRules] = {
 def unruly(row: Mapping[str, Any], method: Method, rules: RowRules) -> Iterator[Fault]:
     """What a service refuses about a row that has no fault (see `faults`)."""
     given = row["input"] if method is Method.DPO else row
-    messages = given["messages"]
+    messages = messages_of(row, method)
     if not rules.consecutive_assistants:
         yield from consecutive(messages)
     if not rules.parallel_tool_calls and "parallel_tool_calls" in given:

@@ -146,6 +146,11 @@ class Trace(Record):
         return self.user or self.session or self.task_id or self.id
 
     @property
+    def spoken_in(self) -> str:
+        """Which conversation the run is of: the session, else it is one of its own."""
+        return self.session or self.id
+
+    @property
     def assigned_by(self) -> str:
         """What a trial assigns: the user, else the session, else this run."""
         return self.user or self.session or self.id

@@ -6,6 +6,7 @@ from agentloop.base.store.comparing import InLedger, Side, compare
 from agentloop.base.store.datasets import Lesson, RowLine, Stored
 from agentloop.base.store.ledger import Ledger, Lineage
 from agentloop.base.store.live import Live, Serving
+from agentloop.base.store.reading import Spans
 from agentloop.base.store.recovery import recover
 from agentloop.base.store.store import Fork, Names, Place, Store
 from agentloop.base.store.writer import WEIGHT, Work, Writer, made
@@ -24,6 +25,7 @@ __all__ = [
     "RowLine",
     "Serving",
     "Side",
+    "Spans",
     "Storable",
     "Store",
     "Stored",

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from agentloop.base.errors import (
     AgentloopError,
@@ -85,8 +85,12 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Give every connection back. The database can be opened again."""
+        """Give every connection back, those that are still in use as soon as they are not. The
+        database can be opened again."""
+        pool = self._engine.pool
         self._engine.dispose()
+        event.listen(pool, "checkin", _end)
+        pool.dispose()
 
     def after_fork(self) -> None:
         """Leave the connections to the process that made them."""
@@ -367,6 +371,11 @@ def _engine(url: URL, busy_seconds: float) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite(busy_seconds))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _end(_: object, record: ConnectionPoolEntry) -> None:
+    """Close a connection that comes back to a pool that nobody has any more."""
+    record.invalidate()
 
 
 def _prepare_postgres(busy_seconds: float) -> Any:

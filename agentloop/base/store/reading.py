@@ -8,7 +8,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, select
 
@@ -40,13 +40,18 @@ PAGE = 200
 """Traces that are put together at a time."""
 
 
+Spans = bool | Literal["failed"]
+"""All spans, none, or those alone that tell of an error."""
+
+
 def load(
-    connection: Connection, ids: Sequence[str], *, spans: bool = True, trust: bool = True
+    connection: Connection, ids: Sequence[str], *, spans: Spans = True, trust: bool = True
 ) -> dict[str, Judged]:
     """The traces of these ids with all that belongs to them, by id.
 
     Args:
-        spans: with their spans; who asks for the calls alone does not wait for these.
+        spans: with their spans, or those that failed; who asks for the calls alone does not wait
+            for these.
         trust: as what was validated before it was stored. Otherwise it is validated once more, and
             what has been damaged since is an error.
     """
@@ -54,7 +59,7 @@ def load(
     with _no_garbage():
         for start in range(0, len(ids), PAGE):  # databases bound the parameters of a statement
             page = ids[start : start + PAGE]
-            steps_of = steps.read(connection, page) if spans else {}
+            steps_of = steps.read(connection, page, failed=spans == "failed") if spans else {}
             found |= _load(connection, page, steps_of, _trusted if trust else _validated)
     return found
 

@@ -24,6 +24,9 @@ LONG = 100
 SAID = "said"
 """Under this name a span keeps, of its data, what is the content of a message, by its hash."""
 
+ERROR = '"error":'
+"""What stands in the JSON of spans where one tells of an error; in a text it would be escaped."""
+
 Fields = dict[str, Any]
 """A span without the trace that it is of, as JSON has it."""
 
@@ -83,11 +86,20 @@ def merged(
     return rows
 
 
-def read(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Span, ...]]:
-    """The spans of these traces, in the order they began."""
+def read(
+    connection: Connection, ids: Sequence[str], *, failed: bool = False
+) -> dict[str, tuple[Span, ...]]:
+    """The spans of these traces, in the order they began.
+
+    Args:
+        failed: those alone that tell of an error. Of the others hardly anything is read.
+    """
     found: dict[str, list[Fields]] = defaultdict(list)
     for row in _rows(connection, ids):
-        found[row.trace_id] += of_json(row.body)
+        if not failed:
+            found[row.trace_id] += of_json(row.body)
+        elif ERROR in row.body:
+            found[row.trace_id] += (span for span in of_json(row.body) if "error" in span)
     hashes = {
         hash for spans in found.values() for span in spans for hash in span.get(SAID, {}).values()
     }

@@ -30,7 +30,7 @@ from agentloop.base.store.database import BUSY_SECONDS, Database
 from agentloop.base.store.inspection import Damage, Stats
 from agentloop.base.store.ledger import Ledger
 from agentloop.base.store.memory import Memory
-from agentloop.base.store.reading import PAGE, load
+from agentloop.base.store.reading import PAGE, Spans, load
 from agentloop.base.store.soon import Soon
 
 
@@ -247,7 +247,7 @@ class Store:
         upto: Place | None = None,
         newest_first: bool = False,
         limit: int | None = None,
-        spans: bool = True,
+        spans: Spans = True,
     ) -> Iterator[Judged]:
         """Traces with everything said about them, oldest first, `PAGE` in memory at a time.
 
@@ -258,7 +258,8 @@ class Store:
             versions: only traces of these versions; None is the agent's own model.
             tasks: only traces that tried one of these.
             after, upto: only traces that stand after a place, and up to another.
-            spans: with their spans; who asks for the calls alone has them sooner.
+            spans: with their spans, or `failed`, those that tell of an error; who asks for the
+                calls alone has them sooner.
         """
         conditions = self._conditions(agents, held_out)
         if since is not None:
@@ -312,6 +313,14 @@ class Store:
     def contexts(self, *, agents: Sequence[str]) -> Iterator[Fork]:
         """Contexts that end with the user, and all that one of `agents` made of them."""
         return self.answers(self.asked(agents=agents), agents=agents)
+
+    def answered(self, *, agents: Sequence[str]) -> Iterator[Fork]:
+        """Contexts, and all that one of `agents` made of each."""
+        return self.answers(self.all_contexts(agents=agents), agents=agents)
+
+    def all_contexts(self, *, agents: Sequence[str]) -> list[str]:
+        """The contexts of `answered`, in its order."""
+        return self._contexts(t.call.c.context.isnot(None), agents)
 
     def forked(self, *, agents: Sequence[str]) -> list[str]:
         """The contexts of `forks`, in its order."""
@@ -404,7 +413,7 @@ class Store:
         *,
         newest_first: bool,
         limit: int | None,
-        spans: bool,
+        spans: Spans,
     ) -> Iterator[list[Judged]]:
         """The traces of which all conditions are true; each page goes on where the last one ended,
         up to what was the end when the first was read."""

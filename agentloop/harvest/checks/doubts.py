@@ -1,17 +1,14 @@
 """Doubts: what servers let pass in a row and should not."""
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentloop.base.records import Fault, Method, RowRules
+from agentloop.base.records.row import messages_of
 from agentloop.base.records.rules import BYTES_PER_TOKEN, consecutive
+from agentloop.harvest.checks.personal import Look
 from agentloop.harvest.checks.prompts import answers, is_empty, text_of
-
-Personal = Callable[[str], Iterable[str]]
-"""A text -> the kinds of personal data in it, e.g. `("email", "phone")`; empty when there is
-none."""
 
 ROW_TOKENS = 65_536
 """Tokens that OpenAI trains on, of a row."""
@@ -56,17 +53,17 @@ def doubts(
     *,
     size: int,
     rules: RowRules | None = None,
-    personal: Personal | None = None,
+    look: Look | None = None,
 ) -> Iterator[Fault]:
     """What is doubtful about a row that has no fault.
 
     Args:
         size: the length of its line, in bytes.
         rules: of the service that it is for; without, what some services refuse is doubtful.
-        personal: tells personal data; without, it is not looked for.
+        look: for personal data; without, it is not looked for.
     """
     given = row["input"] if method is Method.DPO else row
-    messages = given["messages"]
+    messages = messages_of(row, method)
     if rules is None or rules.consecutive_assistants:
         yield from consecutive(messages)
     roles = {message["role"] for message in messages}
@@ -93,8 +90,8 @@ def doubts(
             f"the row has about {size // BYTES_PER_TOKEN} tokens, {limit} are trained on; the end "
             "would be cut off, so split it at a turn",
         )
-    if personal is not None:
-        yield from _personal(row, personal)
+    if look is not None and (found := look.fault(row, method)):
+        yield found
 
 
 def _unknown_tools(
@@ -113,30 +110,3 @@ def _unknown_tools(
                     f"the tool {name!r} is called, but is not among the row's 'tools'; add it",
                 )
                 return
-
-
-def _personal(row: Mapping[str, Any], personal: Personal) -> Iterator[Fault]:
-    kinds: dict[str, None] = {}
-    for text in _texts(row):
-        kinds |= dict.fromkeys(personal(text))
-    if kinds:
-        yield Fault(
-            "personal_data",
-            f"the row holds personal data ({', '.join(kinds)}); redact it before it leaves",
-        )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value; the arguments of tool calls as the texts that they hold."""
-    match value:
-        case str():
-            yield value
-        case Mapping():
-            for key, inner in value.items():
-                if key == "arguments" and isinstance(inner, str):
-                    yield from _texts(json.loads(inner))
-                elif key not in ("role", "type", "id", "tool_call_id", "tools", "functions"):
-                    yield from _texts(inner)
-        case list():
-            for inner in value:
-                yield from _texts(inner)

@@ -9,8 +9,9 @@ from agentloop.base.records.complaint import TRAINING, VALIDATION, too_few, unfi
 from agentloop.base.records.message import canonical, digest
 from agentloop.base.records.rules import unruly
 from agentloop.base.store.seen import Seen, Sight
-from agentloop.harvest.checks.doubts import Personal, doubts
+from agentloop.harvest.checks.doubts import doubts
 from agentloop.harvest.checks.findings import Finding, Findings, Level, Report
+from agentloop.harvest.checks.personal import Look, Personal
 from agentloop.harvest.checks.prompts import prompts
 from agentloop.harvest.checks.reading import Line, lines
 from agentloop.harvest.checks.whole import Whole
@@ -42,19 +43,21 @@ def check(
     Args:
         rules: of the service that the file is for; without, what most of them want.
         valid: the validation file: checked too, and no prompt may be in both.
-        personal: tells the kinds of personal data in a text; without, it is not looked for.
+        personal: tells the kinds of personal data in a text (`harvest.kinds`); without, it is not
+            looked for.
 
     Raises:
         RecordError: a file cannot be opened.
     """
     findings = Findings()
+    look = Look(personal) if personal is not None else None
     with Seen() as seen:
         if valid is not None:
-            beside = Side(valid, VALIDATION, method, rules, personal, findings, seen)
+            beside = Side(valid, VALIDATION, method, rules, look, findings, seen)
             for line in lines(valid):
                 beside.look(line)
             beside.end()
-        side = Side(file, TRAINING, method, rules, personal, findings, seen, against=valid)
+        side = Side(file, TRAINING, method, rules, look, findings, seen, against=valid)
         for line in lines(file):
             side.look(line)
         side.end()
@@ -81,7 +84,7 @@ class Side:
         param: str,
         method: Method,
         rules: RowRules | None,
-        personal: Personal | None,
+        look: Look | None,
         findings: Findings,
         seen: Seen,
         *,
@@ -89,7 +92,7 @@ class Side:
     ) -> None:
         self.whole = Whole(method)
         self._file, self._param, self._method = file, param, method
-        self._rules, self._personal = rules, personal
+        self._rules, self._look = rules, look
         self._findings, self._seen = findings, seen
         self._against = against
 
@@ -97,7 +100,7 @@ class Side:
         """Find what is wrong with a line."""
         self.whole.rows += 1
         if line.fault is not None:
-            self._add(Level.ERROR, line.number, line.fault, line.complaint)
+            self._add(Level.ERROR, line.number, line.fault, self._theirs(line.complaint))
             return
         try:
             found = [(Level.ERROR, fault) for fault in wrong(line.row, self._method, self._rules)]
@@ -114,13 +117,20 @@ class Side:
         for level, fault in found:
             theirs = None
             if level is Level.ERROR:
-                theirs = complaint(fault, line.example, param=self._param, file=self._file.name)
+                theirs = self._theirs(
+                    complaint(fault, line.example, param=self._param, file=self._file.name)
+                )
             self._add(level, line.number, fault, theirs)
+
+    def _theirs(self, said: Complaint | None) -> Complaint | None:
+        """What a service would say: of KTO none says anything."""
+        return None if self._method is Method.KTO else said
 
     def end(self) -> None:
         """Find what is wrong with the file as a whole."""
         for fault, line, example in self.whole.mixed():
-            if self._method is Method.RFT:  # its fields are free: a grader may miss one
+            # The fields of RFT are free, but a grader may miss one; TRL's files are read by column.
+            if self._method in (Method.RFT, Method.KTO):
                 self._add(Level.WARNING, line, fault, None)
             else:
                 said = complaint(fault, example, param=self._param)
@@ -133,10 +143,11 @@ class Side:
     def _amount(self) -> Iterator[tuple[Level, Fault, Complaint | None]]:
         """Too few rows, too many, too long a file, or a method that is not offered."""
         rules, rows, training = self._rules, self.whole.rows, self._param == TRAINING
-        fewest = (rules or RowRules()).fewest_rows if training else 1
+        alone = not training or (rules is None and self._method is Method.KTO)
+        fewest = 1 if alone else (rules or RowRules()).fewest_rows
         if rows < fewest:
             said = f"the file has {rows} example(s), but must have at least {fewest}"
-            theirs = too_few(rows, fewest, param=self._param)
+            theirs = self._theirs(too_few(rows, fewest, param=self._param))
             yield Level.ERROR, Fault("invalid_n_examples", said), theirs
         if rules is None:
             return
@@ -158,7 +169,7 @@ class Side:
             self._method,
             size=len(line.text),
             rules=self._rules,
-            personal=self._personal,
+            look=self._look,
         )
         if self._method is Method.DPO:
             yield from _turned(line, self._seen, self._param)

@@ -24,7 +24,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agentloop.base.records import Json, Method, RowRules
-from agentloop.base.records.fault import DPO_INPUT_KEYS, DPO_KEYS, SFT_KEYS
+from agentloop.base.records.fault import DPO_INPUT_KEYS, DPO_KEYS, KTO_KEYS, SFT_KEYS
+
+KEYS = {Method.SFT: SFT_KEYS, Method.DPO: DPO_KEYS, Method.KTO: KTO_KEYS}
+"""Method -> the keys of its rows; those of reinforcement are free."""
+
+OUTPUTS = {
+    Method.DPO: ("preferred_output", "non_preferred_output"),
+    Method.KTO: ("completion",),
+}
+"""Method -> where an answer stands in a list of its own."""
 
 SPELLINGS = {
     "preferred_completion": "preferred_output",
@@ -76,19 +85,18 @@ def _fixes(
     given = row.get("input") if method is Method.DPO else row
     if isinstance(given, dict):
         yield from _offered(given, method, rules, optional)
-        messages = given.get("messages")
+        messages = given.get("prompt" if method is Method.KTO else "messages")
         if isinstance(messages, list):
             for n, message in enumerate(messages):
                 yield from _message(message, f"messages[{n}]", method)
             yield from _end(messages, method)
-    if method is Method.DPO:
-        for key in ("preferred_output", "non_preferred_output"):
-            if isinstance(output := row.get(key), dict):
-                row[key] = [output]
-                yield Change("bad_output", f"put {key!r} into a list", output)
-            if isinstance(outputs := row.get(key), list):
-                for n, message in enumerate(outputs):
-                    yield from _message(message, f"{key}[{n}]", method)
+    for key in OUTPUTS.get(method, ()):
+        if isinstance(output := row.get(key), dict):
+            row[key] = [output]
+            yield Change("bad_output", f"put {key!r} into a list", output)
+        if isinstance(outputs := row.get(key), list):
+            for n, message in enumerate(outputs):
+                yield from _message(message, f"{key}[{n}]", method)
 
 
 def _keys(row: Json, method: Method) -> Iterator[Change]:
@@ -99,7 +107,7 @@ def _keys(row: Json, method: Method) -> Iterator[Change]:
             if old in row and new not in row:
                 row[new] = row.pop(old)
                 yield Change("extra_key", f"renamed {old!r} to {new!r}", old)
-    known = SFT_KEYS if method is Method.SFT else DPO_KEYS
+    known = KEYS[method]
     for key in sorted(row.keys() - known - MEANINGFUL):
         yield Change("extra_key", f"left out the key {key!r}", row.pop(key))
 
@@ -167,8 +175,13 @@ def _message(message: Any, where: str, method: Method) -> Iterator[Change]:
         at = f"{where}.tool_calls[{n}]"
         yield from _typed(call, at, "bad_tool_calls")
         if isinstance(call, dict):
-            yield from _arguments(call.get("function"), f"{at}.function")
-    yield from _arguments(message.get("function_call"), f"{where}.function_call")
+            function = call.get("function")
+            if method is Method.KTO:
+                yield from _object(function, f"{at}.function")
+            else:
+                yield from _arguments(function, f"{at}.function")
+    if method is not Method.KTO:
+        yield from _arguments(message.get("function_call"), f"{where}.function_call")
 
 
 def _weight(message: Json, where: str) -> Iterator[Change]:
@@ -197,6 +210,13 @@ def _arguments(function: Any, where: str) -> Iterator[Change]:
     elif isinstance(was, str) and not was.strip():
         function["arguments"] = "{}"
         yield Change("bad_arguments", f"wrote {where}.arguments, which were empty, as {{}}", was)
+
+
+def _object(function: Any, where: str) -> Iterator[Change]:
+    was = function.get("arguments") if isinstance(function, dict) else None
+    if isinstance(was, str) and isinstance(parsed := _json(was.strip() or "{}"), dict):
+        function["arguments"] = parsed
+        yield Change("bad_arguments", f"wrote {where}.arguments out as an object", was)
 
 
 def _json(text: str) -> Any:

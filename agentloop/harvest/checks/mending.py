@@ -13,10 +13,10 @@ from agentloop.base.errors import RecordError, StoreError
 from agentloop.base.records import Fault, Json, Method, Row, RowRules
 from agentloop.base.records.message import verbatim
 from agentloop.base.store.seen import Seen
-from agentloop.harvest.checks.doubts import Personal
 from agentloop.harvest.checks.file import again, check, leak, note, wrong
 from agentloop.harvest.checks.findings import Report
 from agentloop.harvest.checks.fixes import Change, fixed
+from agentloop.harvest.checks.personal import Personal
 from agentloop.harvest.checks.reading import BOM, Line, lines, parsed
 from agentloop.harvest.checks.whole import Whole
 
@@ -79,6 +79,8 @@ def mend(
         to: the corrected file.
         overwrite: whether it may take the place of a file, the one that is read included.
         valid: the validation file; it is read, never changed. Rows that it asks too go apart.
+        personal: tells the kinds of personal data in a text; they are told, and stay: what stands
+            in for a value must be the same in the whole row, which a harvest sees to.
 
     Raises:
         RecordError: the file cannot be read, or has a line of more than 64 MiB; a file would be

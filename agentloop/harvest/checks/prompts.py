@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from agentloop.base.records import Method
 from agentloop.base.records.message import canonical
+from agentloop.base.records.row import messages_of
 
 RESERVED = frozenset({"messages", "tools"})
 """The keys of a row for reinforcement that are not its own fields."""
@@ -23,7 +24,7 @@ class Prompts(NamedTuple):
 
 def prompts(row: Mapping[str, Any], method: Method) -> Prompts:
     """The prompts of a row without a fault."""
-    messages = row["input"]["messages"] if method is Method.DPO else row["messages"]
+    messages = messages_of(row, method)
     so_far, turns = blake2b(digest_size=16), []
     numbers: dict[str, int] = {}
     asked = False
@@ -53,10 +54,13 @@ def _bare(message: Mapping[str, Any], numbers: dict[str, int]) -> dict[str, Any]
 
 def answers(row: Mapping[str, Any], method: Method) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Where each answer stands that is learned, and the answer: for reinforcement there is none.
-    Of a preference, both outputs."""
+    Of a preference, both outputs; of what was judged, what was good."""
     if method is Method.DPO:
         for key in ("preferred_output", "non_preferred_output"):
             yield f"{key}[0]", row[key][0]
+    elif method is Method.KTO:
+        if row["label"]:
+            yield "completion[0]", row["completion"][0]
     elif method is Method.SFT:
         for n, message in enumerate(row["messages"]):
             if message["role"] == "assistant" and message.get("weight", 1):
@@ -89,6 +93,8 @@ def taught(row: Mapping[str, Any], method: Method) -> str | None:
             what: Any = _bare(learned[-1], {}) if learned else None
         case Method.DPO:
             what = [_bare(message, {}) for _, message in answers(row, method)]
+        case Method.KTO:
+            what = [_bare(row["completion"][0], {}), row["label"]]
         case Method.RFT:
             what = {k: v for k, v in row.items() if k not in RESERVED} or None
     return None if what is None else blake2b(canonical(what), digest_size=16).hexdigest()

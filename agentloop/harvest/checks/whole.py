@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agentloop.base.records import Fault, Method
-from agentloop.base.records.fault import DPO_INPUT_KEYS, SFT_KEYS
+from agentloop.base.records.fault import DPO_INPUT_KEYS, KTO_KEYS, SFT_KEYS
 from agentloop.harvest.checks.doubts import declines
 from agentloop.harvest.checks.prompts import answers, taught
 
@@ -59,6 +59,8 @@ class Whole:
                 if not isinstance(given, Mapping):
                     return
                 keys = frozenset(DPO_INPUT_KEYS & given.keys())
+            case Method.KTO:
+                keys = frozenset(KTO_KEYS & row.keys())
             case Method.RFT:
                 keys = frozenset(row.keys() - {"tools"})
         if keys in self._sets or len(self._sets) < MOST_SETS:
@@ -106,6 +108,7 @@ class Whole:
             what = {
                 Method.SFT: "all rows end with the same answer",
                 Method.DPO: "all rows compare the same two outputs",
+                Method.KTO: "all rows have the same answer and the same label",
                 Method.RFT: "all rows have the same fields for the grader",
             }[self._method]
             yield Fault("same_output", f"{what}; that alone would be learned, whatever is asked")

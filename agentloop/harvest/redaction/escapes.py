@@ -88,3 +88,12 @@ def is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def read(text: str) -> str:
+    """What a text says: without escapes, when it is JSON.
+
+    >>> read(r'["\\u0040"]'), read(r"\\u0040")
+    ('["@"]', '\\\\u0040')
+    """
+    return JsonText(text).said if "\\" in text and is_json(text) else text

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from agentloop.harvest.redaction.checksums import given_out, iban, luhn
 from agentloop.harvest.redaction.finding import Finding
 
 ALONE = r"(?<!\w[0-9])(?<!\w[-+/.][0-9])"
@@ -95,13 +96,6 @@ def cards(text: str) -> Iterator[Finding]:
             yield Finding(*match.span(), "card")
 
 
-def luhn(number: str) -> bool:
-    """Whether a card's check digit is right."""
-    from stdnum import luhn as checks
-
-    return checks.is_valid(number)
-
-
 def ibans(text: str) -> Iterator[Finding]:
     """International bank account numbers whose check digits, country and length are right."""
     at = 0
@@ -118,13 +112,6 @@ def ibans(text: str) -> Iterator[Finding]:
         at = max(at, match.start() + 4)
 
 
-def iban(number: str) -> bool:
-    """Whether this is an international bank account number that may exist."""
-    from stdnum import iban as checks
-
-    return checks.is_valid(number, check_country=False)
-
-
 def ssns(text: str) -> Iterator[Finding]:
     """Social security numbers of the United States that may have been given out.
 
@@ -132,7 +119,7 @@ def ssns(text: str) -> Iterator[Finding]:
     about social security before them.
     """
     for match in _each(SSN, text):
-        if not _given_out(digits(match[0])):
+        if not given_out(digits(match[0])):
             continue
         before = text[max(0, match.start() - BEFORE) : match.start()]
         if SSN_WORDS.search(before) or (match[1] == "-" and not ID.search(before)):
@@ -142,10 +129,3 @@ def ssns(text: str) -> Iterator[Finding]:
 def _each(form: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     for start, end in runs(text):
         yield from form.finditer(text, start, end)
-
-
-@lru_cache(maxsize=1024)
-def _given_out(number: str) -> bool:
-    from stdnum.us import ssn as checks
-
-    return checks.is_valid(number)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from agentloop.harvest.redaction.addresses import FALSE_IPV6
-from agentloop.harvest.redaction.numbers import SHORTEST, digits, iban, luhn
+from agentloop.harvest.redaction.checksums import iban, luhn
+from agentloop.harvest.redaction.numbers import SHORTEST, digits
 from agentloop.harvest.redaction.phones import EXTENSION, candidates
 
 SHORTEST_JOIN = 8

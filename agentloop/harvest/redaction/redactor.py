@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from agentloop.base.errors import ConfigError
 from agentloop.base.records import Example, Json
-from agentloop.harvest.redaction.escapes import Edit, JsonText, is_json
+from agentloop.harvest.redaction.escapes import Edit, JsonText, is_json, read
 from agentloop.harvest.redaction.finding import Detector, Finding, apart
 from agentloop.harvest.redaction.patterns import Patterns
 from agentloop.harvest.redaction.pseudonyms import Pseudonyms
@@ -111,6 +111,14 @@ class Redactor:
                 break
         return Redacted(example, dict(sorted(row.counts.items())))
 
+    def kinds(self, text: str) -> list[str]:
+        """The kinds of what would be replaced in a text, each once, in the order they stand there.
+
+        >>> Redactor(keep=["@shop.com"]).kinds("help@shop.com asks ann@work.org, +44 20 7183 8750")
+        ['email', 'phone']
+        """
+        return list(dict.fromkeys(finding.kind for finding in self._find(text)))
+
     def all(self, examples: Iterable[E]) -> tuple[list[E], list[Json]]:
         """The examples, each redacted on its own, and of each what `rows.meta.jsonl` says: who
         looked, and how many places of each kind were replaced."""
@@ -141,7 +149,7 @@ class _Row:
         self.counts: Counter[str] = Counter()
 
     def look(self, text: str, /, *, label: str = "", use: Use = Use.KEPT) -> str:
-        said = _read(text)
+        said = read(text)
         self.texts.append(said)
         for finding in self._findings(said, label, use):
             self.found.append((finding.kind, said[finding.start : finding.end]))
@@ -153,7 +161,7 @@ class _Row:
             self.pseudonyms.of(kind, value)
 
     def replace(self, text: str, /, *, label: str = "", use: Use = Use.KEPT) -> str:
-        said = _read(text)
+        said = read(text)
         known = [Finding(*place) for place in self.pseudonyms.known(said)]
         findings = apart([*self._findings(said, label, use), *known])
         if not findings:
@@ -183,11 +191,6 @@ class _Row:
                 if start >= at
             )
         return self._seen[said, label]
-
-
-def _read(text: str) -> str:
-    """What a text says: without escapes, when it is JSON."""
-    return JsonText(text).said if "\\" in text and is_json(text) else text
 
 
 def _edited(text: str, edits: list[Edit]) -> str:

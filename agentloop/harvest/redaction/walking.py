@@ -4,7 +4,15 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
-from agentloop.base.records import DPOExample, Example, Json, Message, RFTExample, SFTExample
+from agentloop.base.records import (
+    DPOExample,
+    Example,
+    Json,
+    KTOExample,
+    Message,
+    RFTExample,
+    SFTExample,
+)
 from agentloop.base.records.message import ToolCall, verbatim
 
 E = TypeVar("E", bound=Example)
@@ -59,6 +67,7 @@ def changed(example: E, change: Change) -> E:
 ANSWERS: dict[type[Example], tuple[str, ...]] = {
     SFTExample: ("output",),
     DPOExample: ("preferred", "rejected"),
+    KTOExample: ("answer",),
 }
 """Where an example has messages beside its context."""
 

@@ -10,7 +10,18 @@ import typer
 from agentloop import jobs
 from agentloop.base.errors import ConfigError
 from agentloop.base.records import SERVICES, Json, Mark, Method, RowRules
-from agentloop.harvest import Finding, Mended, Report, check, mend
+from agentloop.harvest import (
+    Exported,
+    Finding,
+    Format,
+    Left,
+    Mended,
+    Redactor,
+    Report,
+    check,
+    export,
+    mend,
+)
 from agentloop.ui.cli.learning import funnel
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, speaking, table
 
@@ -38,13 +49,21 @@ def check_(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="--out may be a file that is there, FILE included.")
     ] = False,
+    personal: Annotated[
+        bool, typer.Option(help="Look for personal data and secrets; takes most of the time.")
+    ] = True,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="What is nobody's, e.g. your own help@shop.com, or all of @shop.com."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find what a provider would refuse, and what it would take and should not.
 
     --fix changes only what is safe to change, and never FILE without --overwrite: rows keep what
-    they say. Lines that it cannot mend are kept apart with the reasons; nothing is lost.
+    they say, personal data included. Lines that it cannot mend are kept apart with the reasons;
+    nothing is lost.
 
     Example: agentloop data check train.jsonl --method sft --provider openai --valid valid.jsonl
 
@@ -52,13 +71,24 @@ def check_(
     """
     if (to is not None or overwrite) and not fix:
         raise typer.BadParameter("--out and --overwrite go with --fix")
+    if keep and not personal:
+        raise typer.BadParameter("--no-personal looks for nothing; drop it, or --keep")
     with speaking():
         rules = rules_of(provider) if provider is not None else None
-        report = check(file, method, rules=rules, valid=valid)
+        look = Redactor(keep=keep or ()).kinds if personal else None
+        report = check(file, method, rules=rules, valid=valid, personal=look)
         mended = None
         if fix:
             place = to or file.with_name(f"{file.name.removesuffix('.jsonl')}.fixed.jsonl")
-            mended = mend(file, method, to=place, overwrite=overwrite, rules=rules, valid=valid)
+            mended = mend(
+                file,
+                method,
+                to=place,
+                overwrite=overwrite,
+                rules=rules,
+                valid=valid,
+                personal=look,
+            )
     if as_json:
         body = _found(report)
         document(body if mended is None else {**body, "fix": _did(mended)})
@@ -139,6 +169,51 @@ def _tell_fixed(method: Method, provider: str | None, mended: Mended) -> None:
     for code, n in mended.did.items():
         out.print(f"    {code}: {n}", markup=False)
     _tell(places.fixed, method, provider, mended.report)
+
+
+@data.command("export")
+def export_(
+    dataset: Annotated[
+        str, typer.Argument(help="Id of a dataset, or the folder of a harvest.", metavar="DATASET")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    format: Annotated[Format, typer.Option(help="Who is to read it.")] = Format.OPENAI,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="--out may be an earlier export.")
+    ] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the rows of a dataset for another library.
+
+    openai: the rows as they are. trl: conversations as TRL's trainers take them, arguments of tool
+    calls as objects. kto: good and bad answers of pairs, one by one. parquet and datasets: as trl,
+    for those who read columns (extra `export`).
+
+    Example: agentloop data export data/sft --format trl --out data/sft-trl
+    """
+    if (folder := Path(dataset)).is_dir():
+        with speaking():
+            done = export(folder, format, to, overwrite=overwrite)
+    else:
+        with opened(store) as loop:
+            done = export(loop.ledger.dataset(dataset), format, to, overwrite=overwrite)
+    if as_json:
+        document({**done.wire, "out": str(done.to)})
+    else:
+        _tell_exported(done)
+
+
+def _tell_exported(done: Exported) -> None:
+    form = f" as {done.form.value}" if done.form else ""
+    out.print(
+        f"{done.dataset}{form}: {done.rows['train']} rows to train on, {done.rows['valid']} to "
+        f"validate with -> {done.to}",
+        markup=False,
+    )
+    if done.left:
+        told = [(n, code, Left(code).sentence) for code, n in done.left.items()]
+        table(("left out", "reason", "what to do"), told)
 
 
 @data.command("list")

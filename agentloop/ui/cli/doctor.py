@@ -17,7 +17,9 @@ NEEDS = {
     "openai": "core",
     "torch": "local",
     "trl": "local",
+    "datasets": "export",
     "psycopg": "postgres",
+    "bpe-openai": "tokens",
 }
 """Package -> the extra that brings it."""
 

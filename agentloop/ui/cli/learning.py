@@ -9,10 +9,20 @@ import typer
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
-from agentloop.base.records import Json, Method, Refusal
+from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.difference import tell
-from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
+from agentloop.ui.cli.output import (
+    AsJson,
+    StoreUrl,
+    document,
+    indented,
+    labelled,
+    opened,
+    out,
+    speaking,
+    table,
+)
 
 _BAND = f"{BAND[0]},{BAND[1]}"
 
@@ -32,7 +42,8 @@ Agents = Annotated[
 
 
 def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why.
+    """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why, and
+    what is missing for the others.
 
     Example: agentloop advise support
     """
@@ -41,14 +52,19 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
     if as_json:
         document(advice.model_dump(mode="json"))
         return
+    chosen = [one for one in advice.suggestions if one.method == advice.says]
     out.print(f"next: [bold]{advice.says}[/bold]")
-    table(
-        ("method", "ready", "why", "next"),
-        [(s.method, s.ready, s.why, s.next) for s in advice.suggestions],
-    )
+    indented(advice.why, *(note for one in chosen for note in one.notes), command=advice.next)
+    out.print()
+    labelled(advice.evidence.lines)
+    for other in (one for one in advice.suggestions if one not in chosen):
+        out.print(f"\n[bold]{other.method}[/bold]: {'ready' if other.ready else 'not ready'}")
+        missing = (f"missing: {other.missing}",) if other.missing else ()
+        indented(other.why, *missing, *other.notes, command=other.next)
 
 
 def harvest(
+    ctx: typer.Context,
     to: Annotated[Path, typer.Option("--out", help="Folder for the five files.")],
     method: Annotated[
         Method | None, typer.Argument(help="What the model is to learn.", show_default=False)
@@ -66,6 +82,31 @@ def harvest(
     bad: Annotated[
         float | None, typer.Option(min=0, max=1, help="Highest score that is a bad example.")
     ] = None,
+    turns: Annotated[
+        Turns | None,
+        typer.Option(
+            help="For sft: learn all good turns of a path, its last, or the final answer.",
+            show_default=Turns.ALL.value,
+        ),
+    ] = None,
+    mask_errors: Annotated[
+        bool,
+        typer.Option("--mask-errors", help="For sft: a tool that says Error is a failed call too."),
+    ] = False,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="For dpo: at most so many pairs a context.", show_default="2"),
+    ] = None,
+    length_ratio: Annotated[
+        float | None,
+        typer.Option(min=1, help="For dpo: how many times as long as the other an answer may be."),
+    ] = None,
+    tool_pairs: Annotated[
+        bool | None,
+        typer.Option(
+            "--tool-pairs/--no-tool-pairs", help="For dpo: whether to compare tool calls."
+        ),
+    ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="For rft: the outcome that says how a run ended.")
     ] = None,
@@ -73,11 +114,57 @@ def harvest(
         str | None,
         typer.Option(help="For rft: lowest and highest pass rate.", show_default=_BAND),
     ] = None,
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose words alone are learned: a model, or a pattern like gpt-4.1*."),
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(help="The model that is to learn: may it, by the terms of who wrote a row?"),
+    ] = None,
+    allow_producer: Annotated[
+        list[str] | None,
+        typer.Option(help="A producer whose terms you have checked; it may be learned from."),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help=f"Who is to train: refuse what it takes not ({', '.join(SERVICES)})."),
+    ] = None,
     valid: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of users whose rows validate.", show_default="0.1"),
     ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option(help="What is on one side only: user or conversation.", show_default="user"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    near: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How alike two rows are that count as one; 0: equal ones alone.",
+            show_default="0.9",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A test set as JSONL: no row may be in it.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Count tokens as a model of OpenAI's, or as a folder's tokenizer."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that are read of a row; longer: refused.")
+    ] = None,
+    window: Annotated[
+        bool, typer.Option("--window", help="Rows too long begin at a later turn instead.")
+    ] = False,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Rows that may teach one tool: 200, or 3x for 3 times the median."),
+    ] = None,
     redact: Annotated[
         bool, typer.Option(help="Put pseudonyms in place of personal data and secrets.")
     ] = True,
@@ -93,7 +180,7 @@ def harvest(
     ] = Engine.LOCAL,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="For ray: so many processes, where RAY_ADDRESS names no cluster."),
+        typer.Option(min=1, help="So many processes; for ray where RAY_ADDRESS names no cluster."),
     ] = None,
     parquet: Annotated[
         Path | None,
@@ -113,15 +200,18 @@ def harvest(
     Example: agentloop harvest --update sft-3f09a1b2c4d5 --out data/next
     """
     if update is not None:
-        given = (method, agent, where, good, bad, outcome, band, valid, limit, keep, workers)
-        if pii or not redact or engine is not Engine.LOCAL or any(x is not None for x in given):
-            raise typer.BadParameter("--update goes with --out alone: the recipe stays as it was")
-        _update(update, to, store, as_json)
+        sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+        given = {name for name, source in sources.items() if source and source.name != "DEFAULT"}
+        if given - WITH_UPDATE:
+            raise typer.BadParameter(
+                "--update goes with --out, --against and --tokenizer: the recipe stays as it was"
+            )
+        _update(update, to, store, as_json, against=against, tokenizer=tokenizer)
         return
     if method is None or agent is None:
         raise typer.BadParameter("say METHOD and AGENT, or --update DATASET")
-    if engine is Engine.LOCAL and (workers is not None or parquet is not None):
-        raise typer.BadParameter("--workers and --from go with --engine ray")
+    if engine is Engine.LOCAL and parquet is not None:
+        raise typer.BadParameter("--from goes with --engine ray")
     if not redact and (pii or keep):
         raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
     with speaking():
@@ -129,26 +219,47 @@ def harvest(
             "where": where,
             "good": good,
             "bad": bad,
+            "turns": turns,
+            "mask_errors": mask_errors or None,
+            "pairs": pairs,
+            "length_ratio": length_ratio,
+            "tool_pairs": tool_pairs,
+            "provider": provider,
+            "producers": producer or None,
+            "learner": learner,
+            "allow_producers": allow_producer or None,
             "outcome": outcome,
             "band": _band(band) if band is not None else None,
             "valid_share": valid,
+            "split_by": split_by,
             "limit": limit,
+            "near": near,
+            "against": against,
+            "tokenizer": tokenizer,
+            "max_tokens": max_tokens,
+            "window": window or None,
+            "balance": int(balance) if balance and balance.isdecimal() else balance,
             "redact": Redactor.of("pii" if pii else redact, keep=keep or ()) or False,
         }
+    beside: dict[str, Any] = {"workers": workers, "against": against, "tokenizer": tokenizer}
     if parquet is not None:
         with speaking():
             recipe = scale.recipe(method, agent.split(","), knobs)
-            manifest = scale.run(to, recipe, scale.ParquetParts(parquet), workers=workers)
+            manifest = scale.run(to, recipe, scale.ParquetParts(parquet), **beside)
     else:
         with opened(store) as loop:
-            if engine is Engine.LOCAL:
+            recipe = loop.recipe(method, agent=agent, **knobs)
+            url, ledger = loop.database_url, loop.ledger
+            if engine is Engine.LOCAL and workers is not None and workers > 1:
+                named = scale.names(against, tokenizer)
+                manifest = scale.run_here(to, recipe, url, ledger, workers=workers, named=named)
+            elif engine is Engine.LOCAL:
                 manifest = loop.harvest_to(to, method, agent=agent, **knobs)
             else:
-                recipe = loop.recipe(method, agent=agent, **knobs)
-                as_of = loop.ledger.point()
-                source = scale.StoreParts(loop.database_url)
-                manifest = scale.run(to, recipe, source, workers=workers)
-                scale.write_down(to, manifest, loop.ledger, as_of=as_of)
+                as_of = ledger.point()
+                source = scale.StoreParts(url)
+                manifest = scale.run(to, recipe, source, **beside)
+                scale.write_down(to, manifest, ledger, as_of=as_of)
     if as_json:
         document({**manifest, "out": str(to)})
     else:
@@ -156,12 +267,18 @@ def harvest(
         if places := manifest["replaced"]:
             told = ", ".join(f"{n} {kind}" for kind, n in places.items())
             out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
+        taught(manifest)
         out.print(f"{manifest['dataset']} -> {to}")
 
 
-def _update(dataset: str, to: Path, store: str | None, as_json: bool) -> None:
+WITH_UPDATE = {"update", "to", "store", "as_json", "against", "tokenizer"}
+
+
+def _update(
+    dataset: str, to: Path, store: str | None, as_json: bool, **named: Path | str | None
+) -> None:
     with opened(store) as loop:
-        found = loop.harvest_again(dataset, folder=to)
+        found = loop.harvest_again(dataset, folder=to, **named)
         manifest = loop.ledger.manifest(found.b)
     if as_json:
         difference = found.model_dump(mode="json")
@@ -183,6 +300,22 @@ def funnel(manifest: Json) -> None:
         ("refused", "reason", "what to do"),
         [(n, code, Refusal(code).sentence) for code, n in manifest["refused"].items()],
     )
+
+
+NAMED = 8
+"""Classes that are named."""
+
+
+def taught(manifest: Json) -> None:
+    """How many rows teach what, and how many tokens there are where they were counted."""
+    rows = manifest["teaches"]
+    told = [f"{n} {name}" for name, n in list(rows.items())[:NAMED]]
+    if len(rows) > NAMED:
+        told.append(f"{len(rows) - NAMED} more")
+    if len(rows) > 1:
+        out.print(f"rows that teach: {', '.join(told)}; fewer of the frequent: --balance")
+    if tokens := manifest["tokens"]:
+        out.print(f"tokens to train on: {tokens.get('train', 0)}")
 
 
 @grader.command("check")

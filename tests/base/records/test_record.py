@@ -10,6 +10,7 @@ from hypothesis import given
 from agentloop.base import records
 from agentloop.base.errors import RecordError
 from agentloop.base.records import Interval, Opinion, Record, Span, Trace, Usage
+from agentloop.base.records.record import of_json
 from tests.base.texts import json_values, texts
 from tests.makers import (
     START,
@@ -118,3 +119,8 @@ def test_usage_adds_up():
     calls = [a_call(usage=Usage(input_tokens=3, output_tokens=n)) for n in (1, 2)]
     assert a_trace(calls=calls).usage == Usage(input_tokens=6, output_tokens=3)
     assert a_trace(calls=calls).usage.total_tokens == 9
+
+
+@pytest.mark.parametrize("text", ['["\ud800"]', '["\\ud800"]'])
+def test_half_a_character_is_read_escaped_or_not(text):
+    assert of_json(text) == ["\ud800"]

@@ -511,3 +511,17 @@ def test_a_name_that_the_database_cannot_index_is_the_records_fault(postgres_url
         with pytest.raises(RecordError, match="too long"):
             store.put(a_trace(user(), says(), user=noise))
         assert store.count() == 0
+
+
+def test_a_connection_in_use_when_the_store_is_closed_is_ended_when_it_is_given_back(url):
+    with Store(url) as store:
+        reading = store.places(agents=["support"])
+        held = store._database.read()
+        connection = held.__enter__()
+        driver = connection.connection.driver_connection
+    assert connection.scalar(sqlalchemy.select(1)) == 1, "whoever reads may go on"
+    held.__exit__(None, None, None)
+    with pytest.raises(Exception, match="closed"):
+        driver.cursor()
+    assert list(reading) == [], "the database can be opened again"
+    store.close()

@@ -12,7 +12,6 @@ from agentloop.base.store import InLedger, Store, compare
 from agentloop.base.store import tables as t
 from agentloop.feedback import settle
 from tests.makers import (
-    TOOL,
     a_call,
     a_correction,
     a_row,
@@ -461,7 +460,7 @@ def test_indexes_that_an_erasure_needs_are_gone_with_it(store):
             assert not any(name.startswith("gone_") for name in there.get_table_names())
 
 
-TOOLS = ({**TOOL, "function": {**TOOL["function"], "name": "zebra"}},)
+TOOLS = ({"type": "function", "function": {"name": "zebra", "parameters": {"type": "object"}}},)
 
 
 def test_tools_that_nobody_else_was_offered_go(store):

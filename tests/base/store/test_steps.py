@@ -102,3 +102,16 @@ def test_one_and_true_are_two_messages(store):
         store.put(call.model_copy(update={"id": f"t1/{index}", "index": index}))
     back = [call.context[0].to_dict()["content"][0]["n"] for call in store.trace("t1").calls]
     assert [type(n) for n in back] == [int, bool]
+
+
+def test_of_the_spans_those_that_failed_can_be_read_alone(store):
+    told = returns("it said kaput, and more than a hundred characters of it " * 3)
+    trace = a_trace(system(), user(), asks(), told, says(), id="t1")
+    odd = a_span("t1", "s1", data={"output": '{"error": "x"}', "error": "none, it is data"})
+    data = {"input": '{"id": 1}', "output": told.content}
+    bad = a_span("t1", "s2", data=data, error={"message": "kaput"})
+    store.put(trace.model_copy(update={"spans": (odd, bad)}))
+    (one,) = store.all_judged(spans="failed")
+    assert one.trace.spans == (bad,)
+    (one,) = store.all_judged(spans=False)
+    assert one.trace.spans == ()

@@ -1,4 +1,4 @@
-"""Rows of the three methods, each like no other, and files of them."""
+"""Rows of all methods, each like no other, and files of them."""
 
 import copy
 import json
@@ -25,7 +25,12 @@ def an_rft(n=0, **more):
     return {"messages": said, "reference": f"shelf {n}", **more}
 
 
-MAKERS = {"sft": an_sft, "dpo": a_dpo, "rft": an_rft}
+def a_kto(n=0, **more):
+    said = [system().to_dict(), user(f"where is {n}?").to_dict()]
+    return {"prompt": said, "completion": [says(f"On {n}.").to_dict()], "label": n % 2 == 0, **more}
+
+
+MAKERS = {"sft": an_sft, "dpo": a_dpo, "rft": an_rft, "kto": a_kto}
 
 
 def changed(row, *path, to):

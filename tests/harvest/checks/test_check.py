@@ -7,9 +7,19 @@ import pytest
 
 from agentloop.base.records import SERVICES, Method
 from agentloop.harvest import check
-from agentloop.harvest.checks import doubts, file, findings, reading, whole
+from agentloop.harvest.checks import doubts, file, findings, personal, reading, whole
 from agentloop.harvest.checks.findings import Level
-from tests.harvest.checks.makers import MAKERS, a_dpo, an_rft, an_sft, changed, said, without, write
+from tests.harvest.checks.makers import (
+    MAKERS,
+    a_dpo,
+    a_kto,
+    an_rft,
+    an_sft,
+    changed,
+    said,
+    without,
+    write,
+)
 from tests.makers import asks, says, user
 
 LINE = 7
@@ -165,7 +175,8 @@ def found(tmp_path):
 @pytest.mark.parametrize("method", Method)
 def test_nothing_is_said_of_a_good_file(tmp_path, method):
     path = a_file(tmp_path / "x.jsonl", method, MAKERS[method](1))
-    assert check(path, method) == ((12, (), {}, 0, 0 if method is Method.RFT else 12, 0))
+    learned = {Method.RFT: 0, Method.KTO: 6}  # a bad answer is not learned
+    assert check(path, method) == ((12, (), {}, 0, learned.get(method, 12), 0))
     assert check(path, method).fit
 
 
@@ -212,6 +223,35 @@ def test_what_one_service_refuses_is_an_error_there_and_none_elsewhere(
     assert code not in {f.code for f in elsewhere.findings if f.level is Level.ERROR}
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("bad_label", a_kto(7, label="up")),
+        ("missing_key", without(a_kto(7), "label")),
+        ("bad_arguments", a_kto(7, completion=[CALL])),
+        ("invalid_json", b"{half"),
+    ],
+)
+def test_of_what_is_wrong_with_rows_for_kto_no_service_says_a_word(found, code, line):
+    report = found("kto", line)
+    assert not report.fit
+    (finding,) = (f for f in report.findings if f.level is Level.ERROR)
+    assert (finding.code, finding.line, finding.provider) == (code, LINE, None)
+
+
+def test_rows_for_kto_may_be_few_and_differ_in_what_they_offer(tmp_path):
+    path = write(tmp_path / "x.jsonl", [a_kto(1), a_kto(2, tools=[])])
+    report = check(path, Method.KTO)
+    assert report.fit
+    assert [f.code for f in report.findings] == ["mixed_keys"]
+
+
+def test_no_service_offers_kto(tmp_path):
+    path = write(tmp_path / "x.jsonl", [a_kto(n) for n in range(12)])
+    report = check(path, Method.KTO, rules=SERVICES["local"])
+    assert [f.code for f in report.findings] == ["method_not_offered"]
+
+
 def test_a_leak_is_found_in_a_row_that_a_service_refuses_as_well(tmp_path):
     rows = [an_sft(n, parallel_tool_calls=True) for n in range(12)]
     path, valid = write(tmp_path / "x.jsonl", rows), write(tmp_path / "v.jsonl", rows[6:7])
@@ -223,10 +263,11 @@ def test_every_code_has_a_test():
     """Those of rows are those of `faults`, which `tests/base/records/test_fault.py` counts."""
     here = {code for code, *_ in (*REFUSED, *LET_PASS, *PROVIDERS)} | {
         *("leak", "personal_data", "same_output", "refusal_share", "line_too_long"),
+        "bad_label",
         *("invalid_n_examples", "too_many_rows", "file_too_large", "method_not_offered"),
     }
     written = set()
-    for module in (doubts, file, findings, reading, whole):
+    for module in (doubts, file, findings, personal, reading, whole):
         written |= set(re.findall(r'Fault\(\s*"(\w+)"', Path(module.__file__).read_text()))
     assert written <= here
     faults = (Path(file.__file__).parents[2] / "base/records").glob("*.py")

@@ -15,6 +15,7 @@ from tests.base.records.test_fault import damaged
 from tests.harvest.checks.makers import (
     MAKERS,
     a_dpo,
+    a_kto,
     an_rft,
     an_sft,
     changed,
@@ -50,6 +51,13 @@ OLD_PAIR = {
     "preferred_completion": PAIR["preferred_output"],
     "non_preferred_completion": PAIR["non_preferred_output"],
 }
+
+
+def called(arguments):
+    """A call of a tool as TRL has it, or with its arguments as a text."""
+    return changed(asks().to_dict(), "tool_calls", 0, "function", "arguments", to=arguments)
+
+
 HI = {"role": "user", "content": "thanks"}
 
 # method, the code that is mended, the line, what it becomes
@@ -72,6 +80,11 @@ SAFE = [
     ("sft", "bad_weight", changed(an_sft(), "messages", 1, "weight", to=0), an_sft()),
     ("sft", "bad_weight", changed(an_sft(), "messages", 4, "weight", to=None), an_sft()),
     ("sft", "bad_role", changed(an_sft(), "messages", 0, "role", to="developer"), an_sft()),
+    ("kto", "extra_key", a_kto(margin=0.5), a_kto()),
+    ("kto", "bad_output", a_kto(completion=a_kto()["completion"][0]), a_kto()),
+    ("kto", "bad_arguments", a_kto(completion=[called('{"id": 1}')]),
+     a_kto(completion=[called({"id": 1})])),
+    ("kto", "bad_role", changed(a_kto(), "prompt", 0, "role", to="developer"), a_kto()),
     ("rft", "bad_role", changed(an_rft(), "messages", 0, "role", to="system"), an_rft()),
     ("sft", "ends_without_assistant", said(an_sft(), *an_sft()["messages"], HI, HI), an_sft()),
     ("sft", "ends_without_assistant", said(an_sft(), *an_sft()["messages"][:4]),

@@ -114,7 +114,7 @@ def test_personal_data_is_told_by_whoever_knows_it(tmp_path):
     assert [(f.level, f.line, f.code) for f in report.findings] == [
         (Level.WARNING, 7, "personal_data")
     ]
-    assert "(email)" in report.findings[0].message
+    assert "email in messages[2].tool_calls[0].function.arguments" in report.findings[0].message
 
 
 # ---------------------------------------------------------------------- both sides of a split

@@ -5,10 +5,10 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stdnum import iban, luhn
-from stdnum.us import ssn
 
 from agentloop.harvest.redaction import Patterns
+from agentloop.harvest.redaction.checksums import given_out, iban, luhn
+from agentloop.harvest.redaction.numbers import digits
 from agentloop.harvest.redaction.pseudonyms import Pseudonyms
 
 SAMPLES = {
@@ -94,15 +94,15 @@ def test_no_card_that_stands_in_for_another_can_be_charged(n, network):
     row = Pseudonyms(())
     row._next["card"] = n
     false = row.of("card", network + "213591727586604")
-    assert not luhn.is_valid(false)
+    assert not luhn(false)
     assert false[0] == network
 
 
 def test_no_account_and_no_person_can_be_meant():
     row = Pseudonyms(())
     for n in range(200):
-        assert not iban.is_valid(row.of("iban", f"DE8937040044053201{n:04}"), check_country=False)
-        assert not ssn.is_valid(row.of("ssn", f"531-21-{n + 1000}"))
+        assert not iban(row.of("iban", f"DE8937040044053201{n:04}"))
+        assert not given_out(digits(row.of("ssn", f"531-21-{n + 1000}")))
 
 
 def test_a_row_with_more_machines_than_a_network_holds_has_addresses_for_all():

@@ -1,0 +1,1 @@
+"""Tests of exports, with the libraries that read them."""
