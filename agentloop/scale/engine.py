@@ -28,6 +28,7 @@ from agentloop.harvest import SIDES, Cleaning, Draft
 from agentloop.harvest.files import meta_line, refused_line, replacing, shard, write_manifest
 from agentloop.harvest.pipeline import Line, Tally, Whole
 from agentloop.scale.drafts import Named, Source, cleaning
+from agentloop.scale.parts import close
 
 if TYPE_CHECKING:
     import ray.data
@@ -70,6 +71,7 @@ def run(
             )
             manifest = _manifest(recipe, whole, shards, new, source.count())
             write_manifest(manifest, new)
+    close()
     return manifest
 
 

@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -105,10 +105,21 @@ class Part(NamedTuple):
     of: Any
 
 
-@lru_cache(maxsize=4)
+_open: dict[str, Store] = {}
+
+
 def _store(url: str) -> Store:
-    """The store, once in each process."""
-    return Store(url, create=False)
+    """The store, open once in each process; one that was asked for before is closed."""
+    if url not in _open:
+        close()
+        _open[url] = Store(url, create=False)
+    return _open[url]
+
+
+def close() -> None:
+    """Close what this process has opened."""
+    while _open:
+        _open.popitem()[1].close()
 
 
 def _branches(made: Sequence[tuple[str, Judged]], where: Condition | None) -> list[Branch]:

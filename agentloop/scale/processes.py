@@ -12,7 +12,7 @@ from agentloop.base.records import Json, Recipe, Refused
 from agentloop.base.store import Ledger, RowLine
 from agentloop.harvest import SIDES, Draft
 from agentloop.scale.drafts import Named, cleaning, condition
-from agentloop.scale.parts import Part, StoreParts
+from agentloop.scale.parts import Part, StoreParts, close
 
 IN_A_PART = 500
 """Traces, contexts or tasks that are read together: two parts a process wait in memory."""
@@ -51,6 +51,7 @@ def run_here(
         rows = (RowLine(line.record, line.sha256, line.traces) for line in lines)
         ledger.put_rows(made.manifest, rows, made.refused(), as_of=as_of)
         harvest.write(made, folder)
+        close()
         return made.manifest
 
 
