@@ -17,6 +17,7 @@ from agentloop.base.errors import ConfigError, GateClosed, ProviderRefused, Reco
 from agentloop.base.records import (
     AliasMove,
     Dataset,
+    Difference,
     Job,
     Json,
     Judged,
@@ -191,6 +192,40 @@ class AgentLoop(Rooms):
         with self._harvested(method, agent, redact, knobs) as made:
             harvest.write(made, folder)
             return made.manifest
+
+    def harvest_again(
+        self,
+        dataset: str,
+        *,
+        folder: Path | None = None,
+        against: Any = None,
+        tokenizer: Any = None,
+    ) -> Difference:
+        """The next version of a dataset, by the same recipe from the store as it is today, and what
+        has changed: `a` is the dataset that was, `b` the new one, whose `parent` it is.
+
+        Args:
+            folder: where the five files of the new one are to be written.
+            against, tokenizer: the test set, and the tokenizer of a folder or a function: of these
+                the recipe knows hash and name alone.
+
+        Raises:
+            ConfigError: the recipe has one of these, and it is not given.
+            RecordError: nothing has changed; the dataset stays as it is, and loses its marks.
+            EmptyHarvest: there is no row any more.
+        """
+        was = self.ledger.manifest(dataset)
+        knobs = dict(was["recipe"])
+        redact = knobs.pop("redact", True)
+        knobs |= {"against": against} if against is not None else {}
+        knobs |= {"tokenizer": tokenizer} if tokenizer is not None else {}
+        with self._harvested(was["method"], was["agents"], redact, knobs, dataset) as made:
+            new: str = made.manifest["dataset"]
+            if new == dataset:
+                raise RecordError(f"nothing has changed: {dataset} is what a harvest gives today")
+            if folder is not None:
+                harvest.write(made, folder)
+        return self.difference(dataset, new)
 
     def advise(self, agent: str | Sequence[str]) -> Advice:
         """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""

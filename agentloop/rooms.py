@@ -5,25 +5,42 @@ Here is how they are wired; `loop.py` says in which order they are walked.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from weakref import finalize
 
 from agentloop import feedback, harvest, jobs, trials
 from agentloop.base.errors import NotFound
 from agentloop.base.records import (
     AliasMove,
+    Call,
+    Difference,
+    Erasure,
     Example,
     Json,
     Judged,
     Method,
+    Opinion,
     Recipe,
     Refused,
     Version,
 )
 from agentloop.base.records.message import digest
 from agentloop.base.settings import Settings
-from agentloop.base.store import Fork, Live, Serving, Spans, Store, Writer, recover
-from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Harvest, Redactor
+from agentloop.base.store import (
+    Fork,
+    InLedger,
+    Live,
+    RowLine,
+    Serving,
+    Spans,
+    Store,
+    Stored,
+    Writer,
+    compare,
+    recover,
+)
+from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Folder, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -253,19 +270,23 @@ class Rooms:
         agent: str | Sequence[str],
         redact: "bool | str | Json | Redactor",
         knobs: Mapping[str, Any],
+        parent: str | None = None,
     ) -> Harvest:
         """A harvest, written down in the ledger; who asked for it closes it."""
         cleaning = Cleaning.asked(redact, knobs)
         recipe = self._recipe(method, agent, cleaning, knobs)
+        as_of = self.ledger.point()
         found = self._found(recipe, chosen if callable(chosen := knobs.get("where")) else None)
         made = harvest.gather(
             harvest.drafted(found, recipe, cleaning),
             recipe,
             traces_read=self.store.count(),
+            parent=parent,
         )
         try:
-            rows = ((line.record, line.traces) for s in SIDES for line in made.lines(s))
-            self.ledger.put_rows(made.manifest, rows, made.refused())
+            lines = (line for side in SIDES for line in made.lines(side))
+            rows = (RowLine(line.record, line.sha256, line.traces) for line in lines)
+            self.ledger.put_rows(made.manifest, rows, made.refused(), as_of=as_of)
         except BaseException:
             made.close()
             raise
@@ -289,6 +310,66 @@ class Rooms:
         judged = self._judged(agents, held_out=False, spans=spans)
         return harvest.found(recipe, judged=judged, contexts=contexts, where=chosen)
 
+    def difference(self, a: str | Path, b: str | Path) -> Difference:
+        """What lies between two datasets: ids, or folders that a harvest wrote.
+
+        Raises:
+            NotFound: there is no such dataset.
+            RecordError: a folder is no harvest.
+        """
+        one, other = (
+            Folder(Path(name)) if Path(name).is_dir() else InLedger(self.ledger, str(name))
+            for name in (a, b)
+        )
+        return compare(one, other)
+
+    def origin(self, dataset: str, row: str) -> "Origin":
+        """Where a row came from: its traces, calls and opinions, as they are now.
+
+        Args:
+            row: a line of `train.jsonl` (`12`), of a file (`valid:3`), or the first digits of the
+                hash of its line.
+
+        Raises:
+            NotFound: there is no such dataset, or no such row.
+        """
+        self.flush()
+        stored = self.ledger.find_row(dataset, row)
+        ids = stored.row.traces if stored.row else ()
+        judged = tuple(feedback.settle(self.store.some_judged(ids)))
+        calls = {call.id: call for one in judged for call in one.trace.calls}
+        said = {opinion.id: opinion for one in judged for opinion in one.opinions}
+        named_calls, named = (stored.row.calls, stored.row.opinions) if stored.row else ((), ())
+        return Origin(
+            dataset=dataset,
+            stored=stored,
+            judged=judged,
+            calls=tuple(calls[id] for id in named_calls if id in calls),
+            opinions=tuple(said[id] for id in named if id in said),
+            versions=self.ledger.learners().get(dataset, ()),
+        )
+
+    def erase(self, *, user: str, confirm: bool = True) -> Erasure:
+        """Erase a user: all of their runs, and what they wrote about the runs of others.
+
+        Rows that were made from these lose what they said, in every dataset; such a dataset is no
+        longer trained on, and `harvest_again` makes its next version. Scores that the user gave to
+        runs of others stay, under a pseudonym. `left` names what an erasure cannot reach.
+
+        Args:
+            confirm: False to be told what would go, and change nothing.
+
+        Raises:
+            NotFound: nothing here is that user's.
+        """
+        self.flush()
+        done = self.store.erase(user, confirm=confirm)
+        if waiting := sorted(self._spill.glob("spill-*.journal")):
+            files = ", ".join(str(file) for file in waiting)
+            told = f"records that wait to be stored ({files}): erase again when they are"
+            done = done.model_copy(update={"left": (*done.left, told)})
+        return done
+
     def _move(self, move: AliasMove) -> AliasMove:
         self.ledger.move(move)
         self._live.forget()
@@ -299,6 +380,21 @@ class Rooms:
         if name == "local":
             base_url = base_url or self.settings.local_url
         return jobs.provider(name, **({"base_url": base_url} if base_url else {}))
+
+
+class Origin(NamedTuple):
+    """A row of a dataset, and where it came from. What is no longer stored is left out."""
+
+    dataset: str
+    stored: Stored
+    judged: tuple[Judged, ...]
+    """The traces that it was made from, with all that was said of them."""
+    calls: tuple[Call, ...]
+    """The calls whose outputs it teaches, or compares."""
+    opinions: tuple[Opinion, ...]
+    """The opinions that it rests on."""
+    versions: tuple[str, ...]
+    """The versions that learned from it."""
 
 
 def id_of(version: Version | str) -> str:

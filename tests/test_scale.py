@@ -196,7 +196,7 @@ def test_a_shard_written_twice_is_the_same_and_there_once(loop, tmp_path):
 def test_the_ledger_has_a_sharded_harvest_as_it_has_another(loop, tmp_path):
     recipe = loop.recipe("sft", agent="support", good=0.9)
     manifest = scale.run(tmp_path / "ray", recipe, scale.StoreParts(loop.database_url, size=9))
-    scale.write_down(tmp_path / "ray", manifest, loop.ledger)
+    scale.write_down(tmp_path / "ray", manifest, loop.ledger, as_of=loop.ledger.point())
     stored = loop.ledger.dataset(manifest["dataset"])
     local = loop.harvest("sft", agent="support", good=0.9)
     assert (stored.id, stored.rows, stored.valid) == (local.id, local.rows, local.valid)

@@ -5,6 +5,7 @@ from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.exports import Exported, Format, Left, export
 from agentloop.harvest.files import files_of, write
+from agentloop.harvest.folders import Folder
 from agentloop.harvest.pipeline import Harvest, drafted, gather
 from agentloop.harvest.preferences import Branch, branches, dpo, parted
 from agentloop.harvest.questions import found, spans_for
@@ -28,6 +29,7 @@ __all__ = [
     "Draft",
     "Exported",
     "Finding",
+    "Folder",
     "Format",
     "Gathering",
     "Harvest",

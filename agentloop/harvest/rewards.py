@@ -32,7 +32,9 @@ def rft(
     """Contexts that end with the user and whose runs ended now well, now badly.
 
     A row carries the reference of the outcome that is graded as `reference_answer`, and under their
-    own names what other outcomes say of the task: a grader sees all of it as `{{item.NAME}}`.
+    own names what other outcomes say of the task: a grader sees all of it as `{{item.NAME}}`. Parts
+    of a reference that are called `reference_…` stand there by their own names as well: so they do
+    in the items of OpenAI's evaluations, whose graders ask for them.
 
     Args:
         contexts: for each context that ends with the user, all calls that answered it.
@@ -95,7 +97,8 @@ def _item(
     return RFTExample(
         context=first.call.context,
         tools=first.call.tools,
-        fields={REFERENCE: reference, **beside},
+        fields={REFERENCE: reference, **_parts(reference), **beside},
+        scores=tuple(scores),
         rollouts=len(scores),
         pass_rate=rate,
         unit=first.judged.trace.unit,
@@ -111,6 +114,12 @@ def _outcome(judged: Judged, name: str | None) -> Outcome | None:
         return judged.outcome(name)
     scored = [o for o in judged.outcomes if o.score is not None]
     return next((o for o in scored if o.reference is not None), scored[0] if scored else None)
+
+
+def _parts(reference: Any) -> Json:
+    if not isinstance(reference, dict):
+        return {}
+    return {k: v for k, v in reference.items() if k.startswith("reference_") and k != REFERENCE}
 
 
 def _beside(runs: Sequence[Judged], graded: Collection[str], reference: Any) -> Json:

@@ -217,7 +217,11 @@ def _body(example: Example) -> tuple[Json, Json]:
             for message in messages:
                 if message["role"] == "system":
                     message["role"] = "developer"
-            note = {"pass_rate": example.pass_rate, "rollouts": example.rollouts}
+            note = {
+                "pass_rate": example.pass_rate,
+                "rollouts": example.rollouts,
+                "scores": list(example.scores),
+            }
             return {"messages": messages, **offered, **example.fields}, note
     raise TypeError(f"no row is made of a {type(example).__name__}")
 

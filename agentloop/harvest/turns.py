@@ -140,8 +140,8 @@ def unknown(said: Message, at_hand: frozenset[str] | None) -> str | None:
 def says_failed(answer: Message, *, words: bool = False) -> bool:
     """Whether a tool's answer says that the call failed.
 
-    It does where it is marked (`is_error`, `isError`, or `"status": "error"` on the message), or
-    begins with what the Agents SDK writes.
+    It does where it is marked (`is_error` or `isError`; on the message also `error` and `"status":
+    "error"`), or begins with what the Agents SDK writes.
 
     Args:
         words: also where a tool says so in its own words: text that begins with `Error:`, or JSON
@@ -153,7 +153,7 @@ def says_failed(answer: Message, *, words: bool = False) -> bool:
     (False, True)
     """
     marks = answer.model_extra or {}
-    if marks.get("status") == "error" or any(marks.get(name) is True for name in MARKS):
+    if marks.get("status") == "error" or True in map(marks.get, (*MARKS, "error")):
         return True
     text = answer.text.lstrip()
     if SAID_BY_THE_SDK.match(text) or (words and text.startswith("Error:")):

@@ -23,7 +23,7 @@ from agentloop.base.errors import ConfigError
 from agentloop.base.records import Json, Method, Recipe, Refusal, Refused
 from agentloop.base.records.dataset import Noted
 from agentloop.base.settings import Settings
-from agentloop.base.store import Ledger
+from agentloop.base.store import Ledger, Point, RowLine
 from agentloop.harvest import SIDES, Cleaning, Draft
 from agentloop.harvest.files import meta_line, refused_line, replacing, shard, write_manifest
 from agentloop.harvest.pipeline import Line, Tally, Whole
@@ -87,20 +87,26 @@ def _named(against: Path | str | None, tokenizer: Path | str | None) -> Named:
     return Named(file, str(tokenizer) if tokenizer is not None else None)
 
 
-def write_down(folder: Path, manifest: Json, ledger: Ledger) -> None:
-    """Write a sharded harvest down in a ledger, as if it had been made in one place."""
+def write_down(folder: Path, manifest: Json, ledger: Ledger, *, as_of: Point) -> None:
+    """Write a sharded harvest down in a ledger, as if it had been made in one place.
+
+    Args:
+        as_of: what `ledger.point()` said before the harvest began.
+    """
     whole = {name: said for name, said in manifest.items() if name != "shards"}
-    ledger.put_rows(whole, rows_of(folder, manifest), refused_of(folder, manifest))
+    rows = rows_of(folder, manifest)
+    ledger.put_rows(whole, rows, refused_of(folder, manifest), as_of=as_of)
 
 
-def rows_of(folder: Path, manifest: Json) -> Iterator[tuple[str, Sequence[str]]]:
+def rows_of(folder: Path, manifest: Json) -> Iterator[RowLine]:
     """The records of a sharded harvest and their traces, as the ledger takes them."""
     for side in SIDES:
         for one in manifest["shards"]:
             with (folder / one[side]["file"]).open() as lines, (folder / one["meta"]).open() as all:
                 said = (meta for meta in map(json.loads, all) if meta["split"] == side)
                 for text, meta in zip(lines, said, strict=True):
-                    yield Line.of_meta(text.rstrip("\n"), meta).record, meta["traces"]
+                    record = Line.of_meta(text.rstrip("\n"), meta).record
+                    yield RowLine(record, meta["sha256"], meta["traces"])
 
 
 def refused_of(folder: Path, manifest: Json) -> Iterator[Refused]:

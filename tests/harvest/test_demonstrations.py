@@ -217,7 +217,7 @@ def test_a_tools_answer_that_only_speaks_of_errors_masks_nothing(told):
     assert masked(trace, mask_errors=True) == ((1,), says("Here."))
 
 
-@pytest.mark.parametrize("mark", [{"is_error": True}, {"status": "error"}])
+@pytest.mark.parametrize("mark", [{"is_error": True}, {"error": True}, {"status": "error"}])
 def test_a_tools_answer_that_is_marked_as_an_error_masks_the_turn(mark):
     told = message("tool", "no", tool_call_id="c1", **mark)
     assert masked(a_trace(*TALK[:3], told, says("Here."))) == ((0,), says("Here."))

@@ -2,7 +2,9 @@
 
 import json
 
-from agentloop.base.records import KTOExample, Refusal
+import pytest
+
+from agentloop.base.records import KTOExample, Refusal, jsonl
 from agentloop.harvest import Branch, kto
 from tests.harvest.makers import (
     TOOL,
@@ -154,3 +156,16 @@ def test_the_same_answer_to_the_same_question_with_another_label_is_no_duplicate
     assert len(dataset("kto", found).rows) == 2
     again = [*single(answered("x", 1.0, id="a")), *single(answered("x", 1.0, id="b"))]
     assert [r.code for r in dataset("kto", again).refused] == [Refusal.DUPLICATE]
+
+
+def test_the_file_is_read_by_the_library_that_reads_it_for_trl(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="the extra `local` is not installed")
+    found = [
+        *single(answered(calls(arguments='{"id": 1}'), 1.0)),
+        *single(answered(calls("find", '{"name": "x"}'), 0.0, id="b")),
+    ]
+    made = dataset("kto", found)
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(jsonl(made.rows))
+    read = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=tmp_path)
+    assert list(read) == [row.body for row in made.rows], "no argument of one row is in another"

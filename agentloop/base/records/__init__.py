@@ -2,6 +2,8 @@
 
 from agentloop.base.records.complaint import Complaint, complaint
 from agentloop.base.records.dataset import Dataset, Funnel, jsonl, manifest
+from agentloop.base.records.difference import Difference, Moved, RowPlace
+from agentloop.base.records.erasure import Erasure
 from agentloop.base.records.example import (
     DPOExample,
     Example,
@@ -15,6 +17,7 @@ from agentloop.base.records.example import (
 from agentloop.base.records.fault import Fault, faults
 from agentloop.base.records.feedback import Judged, Opinion, Outcome, Settled, Source
 from agentloop.base.records.job import Event, Job, Plan, State
+from agentloop.base.records.mark import Mark, Reason
 from agentloop.base.records.message import Function, Message, ToolCall
 from agentloop.base.records.recipe import Recipe
 from agentloop.base.records.record import Json, Record, Score, Time, new_id, now
@@ -32,6 +35,8 @@ __all__ = [
     "Complaint",
     "DPOExample",
     "Dataset",
+    "Difference",
+    "Erasure",
     "Event",
     "Example",
     "Fault",
@@ -42,18 +47,22 @@ __all__ = [
     "Json",
     "Judged",
     "KTOExample",
+    "Mark",
     "Message",
     "Method",
+    "Moved",
     "Opinion",
     "Outcome",
     "Pairs",
     "Plan",
     "RFTExample",
+    "Reason",
     "Recipe",
     "Record",
     "Refusal",
     "Refused",
     "Row",
+    "RowPlace",
     "RowRules",
     "SFTExample",
     "Score",

@@ -143,7 +143,7 @@ def manifest(
         "grader": grader,
         "sha256": dict(shas),
     }
-    content = digest(canonical(said))
+    content = content_hash(**said)
     return {
         "dataset": f"{method}-{content[:12]}",
         **said,
@@ -156,6 +156,15 @@ def manifest(
         "content_hash": content,
         "parent": parent,
     }
+
+
+CONTENT = ("method", "agents", "recipe", "grader", "sha256")
+"""What of a manifest names a dataset."""
+
+
+def content_hash(**said: Any) -> str:
+    """The hash that names a dataset, of the `CONTENT` of its manifest."""
+    return digest(canonical({name: said[name] for name in CONTENT}))
 
 
 def jsonl(rows: Iterable[Row]) -> bytes:

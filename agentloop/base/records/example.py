@@ -70,6 +70,9 @@ class RFTExample(Example):
 
     fields: Json
     """Everything beside messages and tools; a grader sees it as `{{item.NAME}}`."""
+    scores: tuple[float, ...] = ()
+    """What each rollout was worth, in the order of `traces`, in [0, 1]; where that is not known,
+    there is none."""
     rollouts: int
     pass_rate: float
 

@@ -177,7 +177,8 @@ def _blank(kind: type[Record]) -> tuple[Json, Fresh]:
         if field.default_factory is not None:
             fresh.append((name, partial(field.get_default, call_default_factory=True)))
         elif isinstance(blank[name], dict | list | set):
-            fresh.append((name, partial(deepcopy, field.default)))
+            empty = not blank[name]
+            fresh.append((name, type(blank[name]) if empty else partial(deepcopy, field.default)))
     return blank, tuple(fresh)
 
 

@@ -69,9 +69,17 @@ class Batch:
         known: hashes that are stored already; what they name is not sent again.
         paths: where conversations stand that are stored already.
         after: what will have been written before this is.
+        era: in which `known` and `paths` hold (`changes.era`); None: nothing is taken for granted.
     """
 
-    def __init__(self, known: Container[str], paths: Paths, after: "Batch | None" = None) -> None:
+    def __init__(
+        self,
+        known: Container[str],
+        paths: Paths,
+        after: "Batch | None" = None,
+        era: int | None = None,
+    ) -> None:
+        self.era = era
         self._known = known
         self._soon = after.named if after else frozenset[str]()
         """What will be known by then."""

@@ -37,7 +37,7 @@ from agentloop.base.errors import (
 )
 from agentloop.base.store.tables import metadata
 
-REVISION = "0004"
+REVISION = "0005"
 """The schema this release reads and writes: the newest file in `migrations/versions`."""
 
 BUSY_SECONDS = 10.0
@@ -182,6 +182,20 @@ class Database:
             return []
         found = connection.exec_driver_sql("PRAGMA quick_check").scalars()
         return [str(said) for said in found if said != "ok"]
+
+    def scrub(self) -> str | None:
+        """Rewrite SQLite's file, so that nothing of what was deleted is in it. Why that could not
+        be done (nothing is changed then); None: it was."""
+        connection = self._engine.raw_connection()
+        try:
+            driver: Any = connection.driver_connection
+            driver.execute("VACUUM")
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            return str(error)
+        finally:
+            connection.close()
+        return "somebody else is reading it" if busy else None
 
     @contextmanager
     def speaking(self) -> Iterator[None]:

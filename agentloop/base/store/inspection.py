@@ -18,9 +18,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
+from agentloop.base.records import Json, Row
+from agentloop.base.records.dataset import CONTENT, content_hash
 from agentloop.base.records.message import ROOT, Message, canonical, digest, node_id
 from agentloop.base.store import tables as t
 from agentloop.base.store.database import Database
+from agentloop.base.store.datasets import ERASED, chain, erased_rows
 from agentloop.base.store.ledger import Ledger
 from agentloop.base.store.reading import PAGE, load
 from agentloop.base.store.tables import unpacked
@@ -224,15 +227,57 @@ def _dataset(database: Database, ledger: Ledger, id: str) -> Iterator[Damage]:
     with database.read() as connection:
         body = connection.scalar(select(t.dataset.c.body).where(t.dataset.c.id == id)) or ""
     try:
-        manifest, found = json.loads(body)["manifest"], ledger.dataset(id).manifest
+        stored = json.loads(body)
+        manifest, gone = stored["manifest"], erased_rows(stored)
+        found = _said(manifest) if gone else ledger.dataset(id).manifest
+        with database.read() as connection:
+            shas, others, erased = _rows(connection, id)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is asked
         yield Damage("dataset", id, f"it cannot be read: {type(error).__name__}")
         return
+    whole = True
     for name in ("content_hash", "sha256"):
         if found[name] != manifest.get(name):
+            whole = False
             yield Damage("dataset", id, f"its rows have another {name} than its manifest")
     if found["dataset"] != id:
+        whole = False
         yield Damage("dataset", id, f"what it holds is {found['dataset']}")
+    if gone and (chain(shas) != stored["erased"]["chain"] or erased != gone):
+        yield Damage("dataset", id, "its rows, those that were erased too, are not what they were")
+    for position in others if whole else ():
+        yield Damage("dataset", id, f"row {position} has another hash than is said of it")
+
+
+def _said(manifest: Json) -> Json:
+    """What can be derived anew of a manifest whose rows are not all there."""
+    content = content_hash(**{name: manifest[name] for name in CONTENT})
+    return {
+        "dataset": f"{manifest['method']}-{content[:12]}",
+        "content_hash": content,
+        "sha256": manifest["sha256"],
+    }
+
+
+class _Rows(NamedTuple):
+    """Of a dataset: the hash of every row, the rows that have another one, how many are erased."""
+
+    shas: list[str]
+    others: list[int]
+    erased: int
+
+
+def _rows(connection: Connection, id: str) -> _Rows:
+    row = t.dataset_row.c
+    query = select(row.position, row.sha, row.body).where(row.dataset == id)
+    shas, others, erased = [], [], 0
+    for one in _stream(connection, query.order_by(row.position)):
+        shas.append(one.sha)
+        if one.body.startswith(ERASED):
+            erased += 1
+        elif Row.from_line(one.body).line_sha != one.sha:
+            others.append(one.position)
+    return _Rows(shas, others, erased)
 
 
 def _stream(connection: Connection, query: Any) -> Iterator[Any]:

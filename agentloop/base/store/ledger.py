@@ -1,30 +1,13 @@
 """The ledger: datasets, jobs, versions, aliases and trials, and how one led to the other."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import select
 
 from agentloop.base.errors import NotFound
-from agentloop.base.records import (
-    AliasMove,
-    Dataset,
-    Job,
-    Json,
-    Refused,
-    Row,
-    Trial,
-    Version,
-    now,
-)
-from agentloop.base.records.message import verbatim
+from agentloop.base.records import AliasMove, Job, Json, Trial, Version
 from agentloop.base.store import tables as t
-from agentloop.base.store.database import Database
-
-ROWS = 500
-"""Rows of a dataset that are written at a time."""
+from agentloop.base.store.datasets import Datasets
 
 
 class Lineage(NamedTuple):
@@ -32,99 +15,14 @@ class Lineage(NamedTuple):
 
     version: Version
     job: Job | None
-    dataset: Dataset | None
+    dataset: Json | None
+    """The manifest of the dataset; `rows` has what is in it."""
     traces: tuple[str, ...]
 
 
-class Ledger:
+class Ledger(Datasets):
     """What was made from the traces. Nothing here is changed after the fact but jobs and trials,
     which go on; the history of aliases is only added to."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    # ------------------------------------------------------------------ datasets
-
-    def put_dataset(self, dataset: Dataset) -> None:
-        """Write a dataset down, rows and all; one that is there already stays as it is."""
-        rows = ((row.to_line(), row.traces) for row in (*dataset.rows, *dataset.valid))
-        self.put_rows(dataset.manifest, rows, dataset.refused)
-
-    def put_rows(
-        self,
-        manifest: Json,
-        rows: Iterable[tuple[str, Sequence[str]]],
-        refused: Iterable[Refused],
-    ) -> None:
-        """Write a dataset down that is not in memory, in one transaction.
-
-        Args:
-            rows: of each row, those that train first: its record as a line, and its traces.
-        """
-        id = manifest["dataset"]
-        there = select(t.dataset.c.id).where(t.dataset.c.id == id)
-        with self._database.read() as connection:
-            if connection.scalar(there) is not None:
-                return
-        told = [json.loads(one.to_line()) for one in refused]
-        row = {
-            "id": id,
-            "method": manifest["method"],
-            "created_at": now(),
-            "body": verbatim({"manifest": manifest, "refused": told}).decode(),
-        }
-        with self._database.write() as connection:
-            self._database.add(connection, t.dataset, [row])
-            numbered = enumerate(rows)
-            while some := list(islice(numbered, ROWS)):
-                bodies = [{"dataset": id, "position": n, "body": line} for n, (line, _) in some]
-                made_from = [
-                    {"dataset": id, "position": n, "trace_id": trace}
-                    for n, (_, traces) in some
-                    for trace in dict.fromkeys(traces)
-                ]
-                self._database.add(connection, t.dataset_row, bodies)
-                self._database.add(connection, t.dataset_trace, made_from)
-
-    def dataset(self, id: str) -> Dataset:
-        """The dataset of that id, or `NotFound`."""
-        with self._database.read() as connection:
-            body = connection.scalar(select(t.dataset.c.body).where(t.dataset.c.id == id))
-            if body is None:
-                raise NotFound(f"no dataset {id!r}; `agentloop data list` shows what there is")
-            query = select(t.dataset_row.c.body).where(t.dataset_row.c.dataset == id)
-            lines = connection.scalars(query.order_by(t.dataset_row.c.position)).all()
-        stored = json.loads(body)
-        manifest = stored["manifest"]
-        rows = [Row.from_line(line) for line in lines]
-        return Dataset(
-            method=manifest["method"],
-            agents=manifest["agents"],
-            recipe=manifest["recipe"],
-            grader=manifest["grader"],
-            parent=manifest["parent"],
-            traces_read=manifest["funnel"]["traces"],
-            considered=manifest["funnel"]["considered"],
-            rows=tuple(row for row in rows if row.split == "train"),
-            valid=tuple(row for row in rows if row.split == "valid"),
-            refused=tuple(Refused.of(refused) for refused in stored["refused"]),
-        )
-
-    def manifests(self) -> Iterator[Json]:
-        """The manifest of every dataset, oldest first, with `created_at`."""
-        query = select(t.dataset.c.body, t.dataset.c.created_at).order_by(
-            t.dataset.c.created_at, t.dataset.c.id
-        )
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        for body, created_at in rows:
-            yield {**json.loads(body)["manifest"], "created_at": created_at.isoformat()}
-
-    def learned_from(self, trace_id: str) -> tuple[str, ...]:
-        """The datasets that have a row made from that trace."""
-        query = select(t.dataset_trace.c.dataset).where(t.dataset_trace.c.trace_id == trace_id)
-        with self._database.read() as connection:
-            return tuple(sorted(set(connection.scalars(query))))
 
     # ------------------------------------------------------------------ jobs
 
@@ -239,7 +137,7 @@ class Ledger:
         """
         version = self.version(version_id)
         job = self.job(version.job) if version.job else None
-        dataset = self.dataset(version.dataset) if version.dataset else None
-        rows = (*dataset.rows, *dataset.valid) if dataset else ()
-        traces = dict.fromkeys(trace for row in rows for trace in row.traces)
-        return Lineage(version, job, dataset, tuple(traces))
+        if version.dataset is None:
+            return Lineage(version, job, None, ())
+        dataset = self.manifest(version.dataset)
+        return Lineage(version, job, dataset, self.traces_of(version.dataset))

@@ -4,9 +4,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from math import inf
-from threading import Lock
 from typing import NamedTuple, Self
 
 from sqlalchemy import (
@@ -23,19 +22,16 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
-from agentloop.base.records import Call, Judged, Trace
-from agentloop.base.store import inspection
+from agentloop.base.records import Call, Erasure, Judged, Trace
+from agentloop.base.store import changes, erasure, inspection
 from agentloop.base.store import tables as t
 from agentloop.base.store.batch import Batch, Storable
 from agentloop.base.store.database import BUSY_SECONDS, Database
 from agentloop.base.store.inspection import Damage, Stats
 from agentloop.base.store.ledger import Ledger
+from agentloop.base.store.memory import Memory
 from agentloop.base.store.reading import PAGE, Spans, load
 from agentloop.base.store.soon import Soon
-from agentloop.base.store.tree import Paths
-
-REMEMBERED = 100_000
-"""Nodes that are known to be stored, at most: 15 MB."""
 
 
 class Fork(NamedTuple):
@@ -75,9 +71,7 @@ class Store:
         self, url: str, *, create: bool = True, busy_seconds: float = BUSY_SECONDS
     ) -> None:
         self._database = Database(url, create=create, busy_seconds=busy_seconds)
-        self._known: dict[str, None] = {}
-        self._paths = Paths()
-        self._lock = Lock()  # guards `_known`: the writer's thread and callers store at once
+        self._memory = Memory()
         self.name = self._database.name
         self.place = self._database.place
         self.ledger = Ledger(self._database)
@@ -94,7 +88,7 @@ class Store:
     def after_fork(self) -> None:
         """To be called in a forked process before anything else: it has its parent's connections,
         and must not use them."""
-        self._lock = Lock()
+        self._memory.after_fork()
         self._database.after_fork()
 
     # ------------------------------------------------------------------ records in
@@ -130,7 +124,7 @@ class Store:
                 yield None
 
     def _ready(self, records: Iterable[Storable], after: Batch | None = None) -> Batch:
-        return self._gathered(records, Batch(self._known, self._paths, after))
+        return self._gathered(records, self._memory.batch(self._database, after))
 
     def _gathered(self, records: Iterable[Storable], batch: Batch) -> Batch:
         for record in records:
@@ -140,29 +134,29 @@ class Store:
 
     def _write(self, batch: Batch, records: Iterable[Storable]) -> None:
         try:
-            self._commit(batch)
+            done = self._commit(batch)
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
-            # Somebody has erased nodes that this process knew to be stored: send all of them.
-            with self._lock:
-                self._known.clear()
-            self._paths.forget()
-            self._commit(self._gathered(records, Batch((), self._paths)))
+            done = False
+        if not done:
+            # Somebody has erased what this process knew to be stored: send all of it.
+            self._memory.forget(self._database)
+            self._commit(self._gathered(records, Batch((), self._memory.paths)))
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: Batch) -> bool:
+        """Write a batch; False, and nothing is written, when it took for granted what has been
+        erased since."""
         with self._database.write() as connection:
+            era = changes.enter(self._database, connection)
+            if batch.era not in (None, era):
+                return False
             self._refuse_strangers(connection, batch)
+            watch = changes.Watch(connection, batch)
             batch.write(connection, self._database)
-        self._remember(batch.named)
-        self._paths.stored(batch.paths)
-
-    def _remember(self, nodes: Iterable[str]) -> None:
-        """Nodes that are stored need not be sent again: each call brings its whole context."""
-        with self._lock:
-            self._known |= dict.fromkeys(nodes)
-            for node in list(islice(self._known, max(0, len(self._known) - REMEMBERED))):
-                del self._known[node]
+            watch.tell(connection)
+        self._memory.take(batch, era)
+        return True
 
     def _refuse_strangers(self, connection: Connection, batch: Batch) -> None:
         if wanted := batch.wanted_traces():
@@ -202,13 +196,18 @@ class Store:
             raise NotFound(f"no trace {trace_id!r}; `agentloop traces list` shows what there is")
         return found[trace_id]
 
-    def traces(self, ids: Sequence[str]) -> Iterator[Trace]:
-        """The traces with these ids, in that order, those that are there."""
+    def some_judged(self, ids: Sequence[str]) -> Iterator[Judged]:
+        """The traces with these ids and everything said about them, in that order, those that are
+        there."""
         for start in range(0, len(ids), PAGE):
             page = ids[start : start + PAGE]
             with self._database.read() as connection:
                 found = load(connection, page)
-            yield from (found[id].trace for id in page if id in found)
+            yield from (found[id] for id in page if id in found)
+
+    def traces(self, ids: Sequence[str]) -> Iterator[Trace]:
+        """The traces with these ids, in that order, those that are there."""
+        return (one.trace for one in self.some_judged(ids))
 
     def call_of_response(self, response_id: str) -> tuple[Trace, Call] | None:
         """The call that the server answered with that response, and its trace; of several the
@@ -391,6 +390,14 @@ class Store:
         """How many traces there are."""
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).select_from(t.trace)) or 0
+
+    def erase(self, user: str, *, confirm: bool = True) -> Erasure:
+        """Erase a user; see `erasure`. Without `confirm`: what would go.
+
+        Raises:
+            NotFound: nothing here is that user's.
+        """
+        return erasure.erase(self._database, user, confirm=confirm)
 
     def verify(self) -> Iterator[Damage]:
         """All that is not what was stored: every hash is derived anew, every reference followed."""

@@ -331,17 +331,20 @@ dataset = Table(
     Column("id", Id, primary_key=True),
     Column("method", String(8), nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("as_of", Integer, nullable=False, server_default="0"),
     Column("body", Text, nullable=False),
 )
-"""The manifest, and what was refused."""
+"""The manifest, and what was refused. `as_of`: the last change that the harvest knew of."""
 
 dataset_row = Table(
     "dataset_row",
     metadata,
     Column("dataset", Id, ForeignKey("dataset.id"), primary_key=True),
     Column("position", Integer, primary_key=True),
+    Column("sha", Hash, nullable=False, server_default=""),
     Column("body", Text, nullable=False),
 )
+"""Those that train first. `sha`: of the line; it stays when what the row said was erased."""
 
 dataset_trace = Table(
     "dataset_trace",
@@ -352,6 +355,29 @@ dataset_trace = Table(
     Index(None, "trace_id"),
 )
 """Which traces a row was made from; no foreign key, for a lineage outlives what it points at."""
+
+change = Table(
+    "change",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("trace_id", Id, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("at", Moment, nullable=False),
+    Index(None, "trace_id"),
+    sqlite_autoincrement=True,
+)
+"""What was said of a trace that was stored before, or became of one that was judged before; see
+`changes`."""
+
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("body", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""When something was erased, and how much; not whose it was."""
 
 job = Table(
     "job",

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from agentloop import __version__
-from agentloop.ui.cli import data, demo, doctor, learning, local, release, store, traces, tuning
+from agentloop.ui.cli import (
+    data,
+    demo,
+    doctor,
+    learning,
+    lineage,
+    local,
+    release,
+    store,
+    traces,
+    tuning,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,4 +67,5 @@ app.command()(release.gate)
 app.command()(release.swap)
 app.command()(release.rollback)
 app.add_typer(release.trial, name="trial")
+app.command()(lineage.erase)
 app.add_typer(local.local, name="local")

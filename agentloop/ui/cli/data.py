@@ -1,6 +1,7 @@
 """`agentloop data`: what there is of datasets, and what is wrong with a training file."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from agentloop import jobs
 from agentloop.base.errors import ConfigError
-from agentloop.base.records import SERVICES, Method, RowRules
+from agentloop.base.records import SERVICES, Json, Mark, Method, RowRules
 from agentloop.harvest import (
     Exported,
     Finding,
@@ -217,17 +218,17 @@ def _tell_exported(done: Exported) -> None:
 
 @data.command("list")
 def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """The datasets that were harvested.
+    """The datasets that were harvested, and what has changed since.
 
     Example: agentloop data list
     """
     with opened(store) as loop:
-        manifests = list(loop.ledger.manifests())
+        manifests, marks = list(loop.ledger.manifests()), loop.ledger.marks()
     if as_json:
-        document(manifests)
+        document([{**m, "marks": told(marks.get(m["dataset"], ()))} for m in manifests])
     else:
         table(
-            ("dataset", "agents", "train", "valid", "refused", "harvested at"),
+            ("dataset", "agents", "train", "valid", "refused", "harvested at", "since then"),
             [
                 (
                     m["dataset"],
@@ -236,6 +237,7 @@ def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
                     m["rows"]["valid"],
                     sum(m["refused"].values()),
                     m["created_at"][:19],
+                    "; ".join(mark.sentence for mark in marks.get(m["dataset"], ())) or None,
                 )
                 for m in manifests
             ],
@@ -248,16 +250,28 @@ def show(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """One dataset: its funnel, and the versions that learned from it.
+    """One dataset: its funnel, the versions that learned from it, and what has changed since.
 
     Example: agentloop data show sft-3f09a1b2c4d5
     """
     with opened(store) as loop:
-        found = loop.ledger.dataset(dataset)
-        learned = [v.id for v in loop.ledger.versions() if v.dataset == dataset]
+        manifest = loop.ledger.manifest(dataset)
+        learned = loop.ledger.learners().get(dataset, ())
+        marks = loop.ledger.marks().get(dataset, ())
     if as_json:
-        document({**found.manifest, "versions": learned})
+        document({**manifest, "versions": list(learned), "marks": told(marks)})
     else:
-        funnel(found.manifest)
-        out.print(f"recipe {json.dumps(found.recipe)}", markup=False)
+        funnel(manifest)
+        out.print(f"recipe {json.dumps(manifest['recipe'])}", markup=False)
+        if manifest["parent"]:
+            out.print(f"parent {manifest['parent']}", markup=False)
         out.print(f"versions {', '.join(learned) or 'none'}")
+        for mark in marks:
+            out.print(mark.sentence)
+        if marks:
+            out.print(f"next: agentloop harvest --update {dataset} --out DIR", markup=False)
+
+
+def told(marks: Iterable[Mark]) -> list[Json]:
+    """Marks as JSON, each with its sentence."""
+    return [{**mark.model_dump(mode="json"), "sentence": mark.sentence} for mark in marks]

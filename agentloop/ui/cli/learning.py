@@ -13,6 +13,7 @@ from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
+from agentloop.ui.cli.difference import tell
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
 
 _BAND = f"{BAND[0]},{BAND[1]}"
@@ -65,9 +66,15 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
 
 
 def harvest(
-    method: Annotated[Method, typer.Argument(help="What the model is to learn.")],
-    agent: Agents,
+    ctx: typer.Context,
     to: Annotated[Path, typer.Option("--out", help="Folder for the five files.")],
+    method: Annotated[
+        Method | None, typer.Argument(help="What the model is to learn.", show_default=False)
+    ] = None,
+    agent: Annotated[
+        str | None,
+        typer.Argument(help="Whose calls: an agent, or several as A,B.", show_default=False),
+    ] = None,
     where: Annotated[
         str | None, typer.Option(help="Which traces, e.g. 'outcome.reward >= 1 and not tag.test'.")
     ] = None,
@@ -181,13 +188,30 @@ def harvest(
         Path | None,
         typer.Option("--from", help="For ray: traces of `agentloop traces export`, no store."),
     ] = None,
+    update: Annotated[
+        str | None,
+        typer.Option(metavar="DATASET", help="Its recipe again, and what has changed since."),
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn judged traces into rows, and say why the others gave none.
 
     Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
+
+    Example: agentloop harvest --update sft-3f09a1b2c4d5 --out data/next
     """
+    if update is not None:
+        sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+        given = {name for name, source in sources.items() if source and source.name != "DEFAULT"}
+        if given - WITH_UPDATE:
+            raise typer.BadParameter(
+                "--update goes with --out, --against and --tokenizer: the recipe stays as it was"
+            )
+        _update(update, to, store, as_json, against=against, tokenizer=tokenizer)
+        return
+    if method is None or agent is None:
+        raise typer.BadParameter("say METHOD and AGENT, or --update DATASET")
     if engine is Engine.LOCAL and (workers is not None or parquet is not None):
         raise typer.BadParameter("--workers and --from go with --engine ray")
     if not redact and (pii or keep):
@@ -230,9 +254,10 @@ def harvest(
                 manifest = loop.harvest_to(to, method, agent=agent, **knobs)
             else:
                 recipe = loop.recipe(method, agent=agent, **knobs)
+                as_of = loop.ledger.point()
                 source = scale.StoreParts(loop.database_url)
                 manifest = scale.run(to, recipe, source, **beside)
-                scale.write_down(to, manifest, loop.ledger)
+                scale.write_down(to, manifest, loop.ledger, as_of=as_of)
     if as_json:
         document({**manifest, "out": str(to)})
     else:
@@ -242,6 +267,24 @@ def harvest(
             out.print(f"replaced by pseudonyms: {told}; what may stay: --keep")
         taught(manifest)
         out.print(f"{manifest['dataset']} -> {to}")
+
+
+WITH_UPDATE = {"update", "to", "store", "as_json", "against", "tokenizer"}
+
+
+def _update(
+    dataset: str, to: Path, store: str | None, as_json: bool, **named: Path | str | None
+) -> None:
+    with opened(store) as loop:
+        found = loop.harvest_again(dataset, folder=to, **named)
+        manifest = loop.ledger.manifest(found.b)
+    if as_json:
+        difference = found.model_dump(mode="json")
+        document({**manifest, "out": str(to), "difference": difference})
+    else:
+        funnel(manifest)
+        tell(found)
+        out.print(f"{found.b} -> {to}, the next version of {dataset}", markup=False)
 
 
 def funnel(manifest: Json) -> None:

@@ -1,12 +1,14 @@
 """`agentloop models`, `gate`, `swap`, `rollback`, `trial`: which model serves, and which should."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from agentloop.base.errors import GateClosed, RecordError
-from agentloop.base.records import Verdict, Version
+from agentloop.base.records import Mark, Verdict, Version
 from agentloop.loop import AgentLoop
+from agentloop.ui.cli.data import told
 from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, say, table
 
 models = typer.Typer(no_args_is_help=True, help="Look at versions, and what made them.")
@@ -18,18 +20,24 @@ Agent = Annotated[str, typer.Argument(help="Name of an agent.")]
 
 @models.command("list")
 def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Every version, and where it is live.
+    """Every version, where it is live, and what has changed since in what it learned from.
 
     Example: agentloop models list
     """
     with opened(store) as loop:
         versions, aliases = loop.ledger.versions(), loop.ledger.aliases()
+        marks = loop.ledger.version_marks()
     live = {v.id: sorted(a for a, id in aliases.items() if id == v.id) for v in versions}
     if as_json:
-        document([{**v.model_dump(mode="json"), "live": live[v.id]} for v in versions])
+        document(
+            [
+                {**v.model_dump(mode="json"), "live": live[v.id], "marks": _marks(marks, v.id)}
+                for v in versions
+            ]
+        )
     else:
         table(
-            ("version", "model", "provider", "method", "dataset", "live for"),
+            ("version", "model", "provider", "method", "dataset", "live for", "since then"),
             [
                 (
                     v.id,
@@ -38,6 +46,7 @@ def list_(store: StoreUrl = None, as_json: AsJson = False) -> None:
                     v.method.value if v.method else None,
                     v.dataset,
                     ", ".join(live[v.id]) or None,
+                    "; ".join(one["sentence"] for one in _marks(marks, v.id)) or None,
                 )
                 for v in versions
             ],
@@ -51,11 +60,13 @@ def show(version: VersionId, store: StoreUrl = None, as_json: AsJson = False) ->
     Example: agentloop models show v_1f…
     """
     with opened(store) as loop:
-        found = loop.ledger.version(version)
+        found, marks = loop.ledger.version(version), loop.ledger.version_marks()
     if as_json:
-        document(found.model_dump(mode="json"))
+        document({**found.model_dump(mode="json"), "marks": _marks(marks, version)})
     else:
         _fields(found)
+        for one in _marks(marks, version):
+            out.print(f"dataset {one['dataset']}: {one['sentence']}", markup=False)
 
 
 @models.command()
@@ -71,7 +82,7 @@ def lineage(version: VersionId, store: StoreUrl = None, as_json: AsJson = False)
             {
                 "version": found.version.model_dump(mode="json"),
                 "job": found.job.model_dump(mode="json") if found.job else None,
-                "dataset": found.dataset.manifest if found.dataset else None,
+                "dataset": found.dataset,
                 "traces": list(found.traces),
             }
         )
@@ -82,8 +93,9 @@ def lineage(version: VersionId, store: StoreUrl = None, as_json: AsJson = False)
     if found.job:
         out.print(f"  job {found.job.id} ({found.job.provider_job}) at {found.job.plan.provider}")
     if found.dataset:
-        kept = found.dataset.funnel.kept
-        out.print(f"  dataset {found.dataset.id}: {kept} rows, hash {found.dataset.sha}")
+        made = found.dataset
+        kept, sha = made["funnel"]["kept"], made["content_hash"]
+        out.print(f"  dataset {made['dataset']}: {kept} rows, hash {sha}")
         out.print(f"  {len(found.traces)} traces, e.g. {', '.join(found.traces[:3])}")
 
 
@@ -253,6 +265,14 @@ def _live(loop: AgentLoop, agent: str, as_json: bool) -> None:
 def _known(loop: AgentLoop, agent: str) -> None:
     """Raise `NotFound` for an agent that never ran: on the command line that is a typing error."""
     loop.judged(agents=agent.split(","), limit=1)
+
+
+def _marks(
+    marks: Mapping[str, Mapping[str, tuple[Mark, ...]]], version: str
+) -> list[dict[str, Any]]:
+    """What has changed since in the datasets that a version learned from."""
+    of = marks.get(version, {})
+    return [{"dataset": id, **one} for id, found in of.items() for one in told(found)]
 
 
 def _fields(version: Version) -> None:

@@ -129,10 +129,13 @@ def show(trace: TraceId, store: StoreUrl = None, as_json: AsJson = False) -> Non
     """
     with opened(store) as loop:
         judged = loop.judgement(trace)
-        learned = loop.ledger.learned_from(trace)
+        lessons = list(loop.ledger.lessons(trace))
+    datasets = {one.dataset for one in lessons}
+    versions = {version for one in lessons for version in one.versions}
     if as_json:
         body = judged.model_dump(mode="json", exclude_none=True)
-        document({**body, "datasets": list(learned)})
+        told = [{"dataset": x.dataset, "file": x.place.file, "line": x.place.line} for x in lessons]
+        document({**body, "datasets": sorted(datasets), "rows": told, "versions": sorted(versions)})
         return
     one = judged.trace
     out.print(f"[bold]{one.id}[/bold]  agent {one.agent}, {one.started_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -146,7 +149,6 @@ def show(trace: TraceId, store: StoreUrl = None, as_json: AsJson = False) -> Non
         "capture": None if one.capture == "full" else one.capture,
         "consent": None if one.consent else "no: never learned from",
         "score": judged.score,
-        "datasets": ", ".join(learned) or None,
     }
     out.print("  ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
     for call in one.calls:
@@ -169,6 +171,10 @@ def show(trace: TraceId, store: StoreUrl = None, as_json: AsJson = False) -> Non
         out.print(f"  {opinion.source} {opinion.author}: {said}", markup=False)
     for outcome in judged.outcomes:
         out.print(f"  outcome {outcome.name}: {outcome.value}", markup=False)
+    for lesson in lessons:
+        place, by = lesson.place, ", ".join(lesson.versions)
+        learned = f", learned by {by}" if by else ""
+        out.print(f"  row {lesson.dataset} {place.file}:{place.line}{learned}", markup=False)
 
 
 @traces.command()

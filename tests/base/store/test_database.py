@@ -23,6 +23,7 @@ from agentloop.base.errors import (
     StoreError,
     StoreSchema,
 )
+from agentloop.base.records import Dataset
 from agentloop.base.records.message import verbatim
 from agentloop.base.store import Store
 from agentloop.base.store import tables as t
@@ -31,6 +32,7 @@ from agentloop.base.store.migrations import upgrade
 from agentloop.base.store.tables import metadata
 from tests.makers import (
     a_correction,
+    a_row,
     a_span,
     a_trace,
     an_opinion,
@@ -88,8 +90,18 @@ OLD_TRACE = a_trace(
 )
 
 
-def fill(connection, there):
+OLD_DATASET = Dataset(
+    method="sft",
+    agents=("support",),
+    recipe={"good": 0.8},
+    rows=[a_row(user(f"{n} {WORDS}"), says(), traces=(OLD_TRACE.id,)) for n in range(600)],
+    valid=[a_row(user("é"), traces=(OLD_TRACE.id,), split="valid")],
+)
+
+
+def fill(connection, there, revision):
     """Write into an earlier schema what `there` holds, in the form that releases had then."""
+    packed = revision >= "0004"
     hashes = [
         *(
             (t.media, "hash"),
@@ -112,7 +124,7 @@ def fill(connection, there):
                 sqlalchemy.column(
                     c["name"],
                     sqlalchemy.Text()
-                    if (now, c["name"]) in [*hashes, *bodies]
+                    if (now, c["name"]) in [*hashes, *bodies] and not packed
                     else now.c[c["name"]].type,
                 )
                 for c in known.get_columns(now.name)
@@ -121,7 +133,7 @@ def fill(connection, there):
         for row in there.execute(now.select()).mappings().all():
             known_then = {column.name: row[column.name] for column in then.columns}
             connection.execute(then.insert(), known_then)
-    for span in SPANS:
+    for span in SPANS if not packed else ():
         body = span.model_dump(exclude={"trace_id", "id", "kind", "started_at"}, exclude_none=True)
         columns = {"trace_id": span.trace_id, "id": span.id, "kind": span.kind.value}
         columns |= {"started_at": span.started_at, "body": verbatim(body).decode()}
@@ -144,9 +156,12 @@ def test_what_an_earlier_release_stored_is_read_after_its_migration(url, tmp_pat
     engine = sqlalchemy.create_engine(url)
     with Store(f"sqlite:///{tmp_path}/now.db") as now:
         now.put(OLD_TRACE, *said)
+        now.ledger.put_dataset(OLD_DATASET)
+        if revision >= "0004":
+            now.put(*SPANS)
         with now._database.read() as there, engine.begin() as connection:
             upgrade(connection, revision)
-            fill(connection, there)
+            fill(connection, there, revision)
         now.put(*SPANS)
         expected = now.judged(OLD_TRACE.id)
     engine.dispose()
@@ -155,14 +170,21 @@ def test_what_an_earlier_release_stored_is_read_after_its_migration(url, tmp_pat
         assert store.judged(OLD_TRACE.id) == expected
         assert len(expected.trace.spans) == 150
         assert store.trace(OLD_TRACE.id).consent is True
+        assert store.ledger.dataset(OLD_DATASET.id) == OLD_DATASET
+        shas = [sha for _, _, sha in store.ledger.shas(OLD_DATASET.id)]
+        assert shas == [row.line_sha for row in (*OLD_DATASET.rows, *OLD_DATASET.valid)]
+        assert store.ledger.marks() == {}
         before = store.stats().tables
         store.put(OLD_TRACE, *SPANS, *said)
         after = store.stats().tables
         assert {n: s.rows for n, s in before.items()} == {n: s.rows for n, s in after.items()}
-        assert after["step"].content < before["step"].content, "what tools said is not twice"
+        if revision < "0004":
+            assert after["step"].content < before["step"].content, "what tools said is not twice"
         assert store.judged(OLD_TRACE.id) == expected
         store.put(a_trace(user(), says(), id="t2", consent=False))
         assert store.trace("t2").consent is False
+        store.put(an_opinion(OLD_TRACE.id, 0.0))
+        assert [mark.rows for mark in store.ledger.marks()[OLD_DATASET.id]] == [601]
         assert list(store.verify()) == []
 
 

@@ -114,7 +114,7 @@ def test_a_version_leads_back_to_its_traces(store):
     store.ledger.put_job(job)
     store.ledger.put_version(a_version(job=job.id, dataset=made.id))
     lineage = store.ledger.lineage("v1")
-    assert (lineage.job, lineage.dataset) == (job, made)
+    assert (lineage.job, lineage.dataset) == (job, made.manifest)
     assert lineage.traces == ("t1", "t2", "t3")
 
 
