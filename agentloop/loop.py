@@ -228,17 +228,21 @@ class AgentLoop(Rooms):
         return self.difference(dataset, new)
 
     def advise(self, agent: str | Sequence[str]) -> Advice:
-        """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why."""
-        sft, dpo, rft = (self.recipe(m, agent=agent) for m in ("sft", "dpo", "rft"))
-        gathering = harvest.Gathering(sft.agents, good=sft.good, bad=sft.bad)
-        for one in self._judged(sft.agents, held_out=False):
-            gathering.see(one)
-            gathering.learned(harvest.found(sft, judged=[one]))
-        forks = self._branches(self.store.forks(agents=sft.agents))
-        gathering.learned(harvest.found(dpo, contexts=forks))
-        contexts = self._branches(self.store.contexts(agents=sft.agents))
-        gathering.learned(harvest.found(rft, contexts=contexts))
-        return harvest.advise(gathering.evidence())
+        """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why,
+        and what is missing for the others."""
+        agents = self._agents(agent)
+        newest_first = self.store.all_judged(agents=agents, held_out=False, newest_first=True)
+        return harvest.advise(
+            harvest.evidence(
+                feedback.settle(newest_first),
+                agents=agents,
+                forks=self._branches(self.store.forks(agents=agents)),
+                contexts=self._branches(self.store.contexts(agents=agents)),
+                held_out=self._judged(agents, held_out=True),
+                good=self.settings.good,
+                bad=self.settings.bad,
+            )
+        )
 
     # ------------------------------------------------------------------ 4. tune
 

@@ -168,6 +168,40 @@ def test_held_out_runs_are_never_harvested(loop):
         loop.harvest("sft", agent="support")
 
 
+def test_advice_rests_on_all_that_was_captured_and_said(loop):
+    @function_tool
+    def cancel(order: int) -> str:
+        """Cancel an order."""
+        raise ConnectionError(f"{order} cannot be cancelled now")
+
+    agent = support().clone(tools=[find, cancel])
+    talk(loop, 3)
+    for answer, value in (("Shipped.", True), ("Lost.", False)):
+        again = ask(loop, "where is 9?", answer, user="u9")
+        loop.outcome(again.trace_id, "resolved", value, reference="Shipped.")
+        loop.rate(again.trace_id, float(value), by="u9", call=again.call_id)
+    for order in ("7", "seven"):
+        failed = ask(loop, "cancel", ("cancel", {"order": order}), "No.", agent=agent)
+        loop.correct(failed.trace_id, "I will try later.", by="ann")
+    put_right = ask(loop, "cancel 8", ("cancel", {"order": 8}), "No.", agent=agent)
+    loop.rate(put_right.trace_id, "down", by="u8", comment="be kind")
+    held_out = ask(loop, "hi", "hello", held_out=True, task_id="hi")
+    loop.outcome(held_out.trace_id, "resolved", True)
+
+    advice = loop.advise("support")
+    seen = advice.evidence
+    tools = {tool.name: tool for tool in seen.tools}
+    assert advice.says == "few-shot"
+    assert (seen.runs, seen.judged, seen.good, seen.bad, seen.failed) == (8, 6, 4, 2, 0)
+    assert (tools["find"].calls, tools["find"].wrong, tools["find"].failed) == (3, 0, 0)
+    assert (tools["cancel"].calls, tools["cancel"].misfit, tools["cancel"].failed) == (3, 2, 1)
+    assert (seen.causes.fault, seen.causes.missed, seen.causes.disliked) == (3, 1, 0)
+    assert seen.pairs == {"correction": 2, "regeneration": 1}
+    assert (seen.tasks.contexts, seen.tasks.inside) == (6, 1)
+    assert (seen.corrections, seen.comments) == (2, 1)
+    assert (seen.held_out.runs, seen.held_out.tasks) == (1, 1)
+
+
 def tuned(loop, httpx2_mock, model="ft:own:local::1"):
     """A version, made by a job that the service says has succeeded."""
     httpx2_mock.post(f"{LOCAL}/files").respond(json=FILE)

@@ -1,6 +1,6 @@
 """Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`, `kto`."""
 
-from agentloop.harvest.advice import Advice, Gathering, advise
+from agentloop.harvest.advice import Advice, Evidence, advise, evidence
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.exports import Exported, Format, Left, export
@@ -27,11 +27,11 @@ __all__ = [
     "Cleaning",
     "Condition",
     "Draft",
+    "Evidence",
     "Exported",
     "Finding",
     "Folder",
     "Format",
-    "Gathering",
     "Harvest",
     "Left",
     "Mended",
@@ -43,6 +43,7 @@ __all__ = [
     "check",
     "dpo",
     "drafted",
+    "evidence",
     "export",
     "files_of",
     "found",

@@ -28,6 +28,7 @@ from agentloop.harvest import SIDES, Cleaning, Draft
 from agentloop.harvest.files import meta_line, refused_line, replacing, shard, write_manifest
 from agentloop.harvest.pipeline import Line, Tally, Whole
 from agentloop.scale.drafts import Named, Source, cleaning
+from agentloop.scale.parts import close
 
 if TYPE_CHECKING:
     import ray.data
@@ -57,7 +58,7 @@ def run(
         EmptyHarvest: there is no row.
     """
     ray = _ray()
-    named = _named(against, tokenizer)
+    named = names(against, tokenizer)
     cleaning(recipe.to_line(), named)
     with cluster(workers):
         blocks = _in_order(source.drafts(recipe, named))
@@ -70,6 +71,7 @@ def run(
             )
             manifest = _manifest(recipe, whole, shards, new, source.count())
             write_manifest(manifest, new)
+    close()
     return manifest
 
 
@@ -80,7 +82,8 @@ def recipe(method: Method | str, agents: Sequence[str], knobs: Mapping[str, Any]
     return Recipe.asked(method, agents, asked, good=settings.good, bad=settings.bad)
 
 
-def _named(against: Path | str | None, tokenizer: Path | str | None) -> Named:
+def names(against: Path | str | None, tokenizer: Path | str | None) -> Named:
+    """Test set and tokenizer, as workers find them."""
     file = str(Path(against).resolve()) if against is not None else None
     if tokenizer is not None and Path(tokenizer).is_dir():
         tokenizer = Path(tokenizer).resolve()

@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +38,7 @@ class StoreParts:
 
         store = _store(self.url)
         condition(recipe, store.names().outcomes)
-        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self._parts(recipe))]
+        parts = [{"part": pickle.dumps(part), "n": n} for n, part in enumerate(self.parts(recipe))]
         if not parts:
             parts = [{"part": pickle.dumps(Part("contexts", ())), "n": 0}]
         whole = ray.data.from_items(parts, override_num_blocks=len(parts))
@@ -70,7 +70,12 @@ class StoreParts:
         found = self.found(pickle.loads(part), recipe)  # noqa: S301 - what `drafts` has written
         return columns(found, recipe, named, f"{number:08}")
 
-    def _parts(self, recipe: Recipe) -> Iterator["Part"]:
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of outcomes that there are."""
+        return _store(self.url).names().outcomes
+
+    def parts(self, recipe: Recipe) -> Iterator["Part"]:
+        """What is read together, in the order of the local engine."""
         store, agents = _store(self.url), recipe.agents
         match recipe.method:
             case Method.SFT:
@@ -100,10 +105,21 @@ class Part(NamedTuple):
     of: Any
 
 
-@lru_cache(maxsize=4)
+_open: dict[str, Store] = {}
+
+
 def _store(url: str) -> Store:
-    """The store, once in each process."""
-    return Store(url, create=False)
+    """The store, open once in each process; one that was asked for before is closed."""
+    if url not in _open:
+        close()
+        _open[url] = Store(url, create=False)
+    return _open[url]
+
+
+def close() -> None:
+    """Close what this process has opened."""
+    while _open:
+        _open.popitem()[1].close()
 
 
 def _branches(made: Sequence[tuple[str, Judged]], where: Condition | None) -> list[Branch]:

@@ -29,7 +29,7 @@ def complaint(tmp_path):
     return checked
 
 
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", GOOD)
 def test_good_rows_are_fit_and_blank_lines_do_not_count(complaint, method):
     assert complaint([GOOD[method], "", *[GOOD[method]] * 9, "  "], method) is None
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -39,8 +40,8 @@ def run(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     runner = CliRunner()
 
-    def invoke(*words):
-        return runner.invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
+    def invoke(*words, columns=200):
+        return runner.invoke(app, [str(word) for word in words], env={"COLUMNS": str(columns)})
 
     return invoke
 
@@ -369,9 +370,31 @@ def test_advice_says_what_is_missing(filled):
     advice = json.loads(filled("advise", "support", "--json").stdout)
     assert advice["says"] == "few-shot"
     assert advice["evidence"]["good"] == 20
-    assert advice["suggestions"][2]["method"] == "sft"
-    told = " ".join(filled("advise", "support").stdout.split())
-    assert "missing: 30 more good or corrected runs -> agentloop harvest sft support" in told
+    lacking = {one["method"]: one["more"] for one in advice["suggestions"]}
+    assert lacking == {"prompt": None, "few-shot": None, "sft": 30, "dpo": 50, "rft": 30}
+    assert "30 more good or corrected runs" in filled("advise", "support").stdout
+
+
+def test_advice_fits_a_narrow_terminal_and_breaks_no_word_and_no_command(filled):
+    advice = json.loads(filled("advise", "support", "--json").stdout)
+    narrow = filled("advise", "support", columns=60).stdout
+    commands = [line for line in narrow.splitlines() if line.startswith("  $ ")]
+    others = [one["next"] for one in advice["suggestions"] if one["method"] != "few-shot"]
+    assert commands == [f"  $ {command}" for command in (advice["next"], *others)]
+    assert all(len(line) <= 60 for line in narrow.splitlines() if line not in commands)
+    wide = filled("advise", "support", columns=200).stdout
+    assert narrow.split() == wide.split()
+
+
+def test_what_advice_says_to_run_runs(filled, tmp_path):
+    advice = json.loads(filled("advise", "support", "--json").stdout)
+    for one in advice["suggestions"]:
+        program, *words = shlex.split(one["next"])
+        assert program == "agentloop"
+        result = filled(*words)
+        # Where there is nothing to harvest yet, it says so.
+        assert result.exit_code == 0 or re.search("no row|nothing to harvest", one_line(result))
+    assert len((tmp_path / "data/examples/train.jsonl").read_text().splitlines()) == 10
 
 
 def test_the_doctor_says_what_to_do_about_what_is_missing(run, monkeypatch):

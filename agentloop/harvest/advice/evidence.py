@@ -1,268 +1,258 @@
-"""The evidence in a store about an agent: counted once through, with no trace kept."""
+"""Evidence: what is in the store about an agent, counted in one walk over its traces.
 
-import json
+Nothing of a trace is kept but hashes, counts and the texts of the latest corrections and comments.
+"""
+
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from agentloop.base.records import (
-    Call,
-    DPOExample,
-    Example,
-    Judged,
-    Record,
-    Refusal,
-    Refused,
-    RFTExample,
-    SFTExample,
-    Tally,
-    ToolCall,
+from agentloop.base.records import Judged, Method, Source, SpanKind, Tally, Trace
+from agentloop.harvest.advice.faults import Faults
+from agentloop.harvest.advice.figures import (
+    FEW_RUNS,
+    Causes,
+    Evidence,
+    Positives,
+    Share,
+    Success,
+    Tool,
 )
-from agentloop.harvest.advice.repeats import Repeat, Said
+from agentloop.harvest.advice.measuring import Traffic, lifts, measure
+from agentloop.harvest.advice.repeats import Repeat
+from agentloop.harvest.advice.said import Said
+from agentloop.harvest.advice.yields import Contexts, Demonstrations, pairs, recipe_of, tasks
 from agentloop.harvest.turns import says_failed
 
-WEEK = 7 * 86_400.0
-FEW_RUNS = 20
-"""Judged runs under which nothing is said of a success rate."""
+LATEST_RUNS = 50
+"""Executions of a tool by which it is told whether it works."""
 
 
-class Tool(Record):
-    """How an agent used a tool, or what it took for one."""
-
-    name: str
-    calls: int
-    unknown: int = 0
-    """Calls of it where it was not at hand."""
-    unfit: int = 0
-    """Calls whose arguments are no JSON object, lack what is required, or have another type than
-    the tool's schema says."""
-    failed: int = 0
-    """Calls that the tool answered with an error."""
-
-
-class Evidence(Record):
-    """What is in the store about an agent, runs to measure with left out."""
-
-    agents: tuple[str, ...]
-    runs: int = 0
-    judged: int = 0
-    """Runs that somebody judged, or that have an outcome."""
-    good: int = 0
-    bad: int = 0
-    failed: int = 0
-    """Runs that ended in an error."""
-    seconds: float = 0.0
-    """From the first run to the last."""
-    tools: tuple[Tool, ...] = ()
-    """The most used first."""
-    structured: int = 0
-    """Answers that were to be JSON by a `response_format`."""
-    misshaped: int = 0
-    """Of these, the ones that are no JSON."""
-    corrections: int = 0
-    comments: int = 0
-    repeats: tuple[Repeat, ...] = ()
-    """What many corrections or comments have in common."""
-    sft: int = 0
-    """Runs and corrections worth imitating."""
-    units: int = 0
-    """Users (sessions, tasks) that these come from."""
-    routes: tuple[tuple[str, int], ...] = ()
-    """What the imitated do first: the name of a tool, or `answer`; the most frequent first."""
-    dpo: int = 0
-    """Contexts' pairs of a better and a worse answer."""
-    pairs: dict[str, int] = {}
-    """These by how they came to be."""
-    undecided: int = 0
-    """Contexts with several answers that no verdicts tell apart."""
-    rft: int = 0
-    """Tasks with a reference whose pass rate lies in the band."""
-    too_hard: int = 0
-    too_easy: int = 0
-    unverifiable: int = 0
-    """Tasks without an outcome, or without a reference."""
-    rollouts: float = 0.0
-    """Runs a task of those in the band, on average."""
-
-    @property
-    def success(self) -> Tally | None:
-        """Good runs of those judged; None while too few were judged."""
-        return Tally(self.good, self.judged) if self.judged >= FEW_RUNS else None
-
-    @property
-    def a_week(self) -> float | None:
-        """Runs a week; None when they all came within a day: then nobody knows."""
-        return self.runs * WEEK / self.seconds if self.seconds >= WEEK / 7 else None
-
-    @property
-    def tool_errors(self) -> Tally:
-        """Tool calls that the agent itself got wrong, of all."""
-        wrong = sum(tool.unknown + tool.unfit for tool in self.tools)
-        return Tally(wrong, sum(tool.calls for tool in self.tools))
-
-
-Found = Iterable[Example | Refused]
-
-
-class Gathering:
-    """Evidence while it is gathered."""
-
-    def __init__(self, agents: Sequence[str], *, good: float, bad: float) -> None:
-        self._agents, self._good, self._bad = tuple(agents), good, bad
-        self._counts: Counter[str] = Counter()
-        self._tools: dict[str, Counter[str]] = {}
-        self._said = Said()
-        self._units: set[str] = set()
-        self._routes: Counter[str] = Counter()
-        self._pairs: Counter[str] = Counter()
-        self._rollouts = 0
-        self._began: tuple[datetime, datetime] | None = None
-
-    def see(self, judged: Judged) -> None:
-        """One run."""
-        trace, count = judged.trace, self._counts
-        count["runs"] += 1
-        count["failed"] += trace.error is not None
-        if judged.score is not None:
-            count["judged"] += 1
-            count["good"] += judged.score >= self._good
-            count["bad"] += judged.score <= self._bad
-        first, last = self._began or (trace.started_at, trace.started_at)
-        self._began = min(first, trace.started_at), max(last, trace.started_at)
-        self._said.see(judged, self._agents)
-        answers = {
-            message.tool_call_id: message
-            for message in trace.conversation
-            if message.role == "tool" and message.tool_call_id
-        }
-        for call in trace.calls:
-            if call.agent in self._agents and call.output is not None:
-                self._see_call(call, answers)
-
-    def learned(self, found: Found) -> None:
-        """What harvests would give: examples of all methods, and refusals of DPO and RFT."""
-        count = self._counts
-        for item in found:
-            match item:
-                case SFTExample():
-                    count["sft"] += 1
-                    self._units.add(item.unit)
-                    self._routes[_route(item)] += 1
-                case DPOExample():
-                    count["dpo"] += 1
-                    self._pairs[item.source] += 1
-                case RFTExample():
-                    count["rft"] += 1
-                    self._rollouts += item.rollouts
-                case Refused(code=Refusal.TOO_HARD):
-                    count["too_hard"] += 1
-                case Refused(code=Refusal.TOO_EASY):
-                    count["too_easy"] += 1
-                case Refused(code=Refusal.NO_OUTCOME | Refusal.NO_REFERENCE):
-                    count["unverifiable"] += 1
-                case Refused(code=Refusal.UNDECIDED):
-                    count["undecided"] += 1
-
-    def evidence(self) -> Evidence:
-        """All of it."""
-        began = self._began
-        tools = [Tool(name=name, **counts) for name, counts in self._tools.items()]
-        return Evidence(
-            agents=self._agents,
-            **self._counts,
-            seconds=(began[1] - began[0]).total_seconds() if began else 0.0,
-            tools=tuple(sorted(tools, key=lambda tool: (-tool.calls, tool.name))),
-            corrections=self._said.corrections,
-            comments=self._said.comments,
-            repeats=self._said.repeats(),
-            units=len(self._units),
-            routes=tuple(self._routes.most_common()),
-            pairs=dict(self._pairs.most_common()),
-            rollouts=self._rollouts / self._counts["rft"] if self._counts["rft"] else 0.0,
-        )
-
-    def _see_call(self, call: Call, answers: Mapping[str, Any]) -> None:
-        schemas = {
-            tool["function"]["name"]: tool["function"].get("parameters")
-            for tool in call.tools
-            if isinstance(tool.get("function"), dict) and "name" in tool["function"]
-        }
-        asked = call.output.calls if call.output else ()
-        for one in asked:
-            name = one.function.name
-            tool = self._tools.setdefault(name, Counter())
-            tool["calls"] += 1
-            if schemas and name not in schemas:
-                tool["unknown"] += 1
-            elif not fits(one, schemas.get(name)):
-                tool["unfit"] += 1
-            elif one.id in answers and says_failed(answers[one.id]):
-                tool["failed"] += 1
-        if call.response_format and call.output and not asked:
-            self._counts["structured"] += 1
-            self._counts["misshaped"] += not _is_json(call.output.text)
-
-
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "number": (int, float),
-    "integer": int,
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-    "null": type(None),
-}
-
-
-def fits(call: ToolCall, schema: Any) -> bool:
-    """Whether the arguments of a call are what the tool's schema asks for: a JSON object with all
-    that is required, each of its type. What else JSON Schema can say is not looked at.
+def evidence(
+    judged: Iterable[Judged],
+    *,
+    agents: Sequence[str],
+    forks: Contexts = (),
+    contexts: Contexts = (),
+    held_out: Iterable[Judged] = (),
+    good: float = 0.8,
+    bad: float = 0.2,
+) -> Evidence:
+    """The figures that advice rests on.
 
     Args:
-        schema: of the tool's parameters; None: only the object is asked for.
+        judged: settled traces with their spans, newest first; walked once.
+        forks: contexts that were answered in more than one way, with all answers.
+        contexts: those that end with a user, with all answers; not asked for where no outcome has
+            a reference.
+        held_out: settled runs that were made to measure with.
+        good, bad: scores in [0, 1] from which, and up to which, a run went well, or badly.
     """
-    try:
-        given = json.loads(call.function.arguments or "{}")
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(given, dict):
-        return False
-    if not isinstance(schema, dict):
+    counted = _Counted(tuple(agents), good, bad)
+    for one in judged:
+        counted.take(one)
+    dpo = recipe_of(Method.DPO, agents, good=good, bad=bad)
+    rft = recipe_of(Method.RFT, agents, good=good, bad=bad)
+    success = counted.success
+    measured = measure(held_out)
+    return Evidence(
+        agents=counted.agents,
+        runs=counted.runs,
+        judged=counted.judged,
+        good=counted.good,
+        bad=counted.bad,
+        failed=counted.failed,
+        success=success,
+        today=Share(n=counted.good_today, total=counted.judged_today),
+        agreement=Share(n=counted.agreed, total=counted.judged_twice),
+        by_chance=counted.by_chance,
+        causes=Causes(**counted.causes),
+        tools=counted.tools,
+        structured=Share(n=counted.shapeless, total=counted.shaped),
+        positives=counted.positives,
+        pairs=pairs(forks, dpo),
+        tasks=tasks(contexts if counted.references else (), rft),
+        corrections=counted.corrections,
+        comments=counted.comments,
+        repeats=counted.repeats,
+        held_out=measured,
+        lifts=lifts(success, counted.traffic, measured.tasks) if success else (),
+    )
+
+
+class _Counted:
+    """What is known after some traces."""
+
+    def __init__(self, agents: tuple[str, ...], good: float, bad: float) -> None:
+        self.agents = agents
+        self.runs = self.judged = self.good = self.bad = self.failed = self.references = 0
+        self.agreed = self.judged_twice = self.shaped = self.shapeless = 0
+        self.corrections = self.comments = self.judged_today = self.good_today = 0
+        self.causes: Counter[str] = Counter()
+        self._bars = good, bad
+        self._sft = Demonstrations(agents, good, bad)
+        self._verdicts: Counter[bool] = Counter()
+        self._faults = Faults()
+        self._tools: dict[str, Counter[str]] = {}
+        self._said = Said()
+        self._traffic = Traffic()
+
+    def take(self, one: Judged) -> None:
+        trace, (good, bad) = one.trace, self._bars
+        self.runs += 1
+        self._traffic.see(trace)
+        fault = self._look(trace)
+        if trace.error is not None:
+            self.failed += 1
+        if one.score is not None:
+            self.judged += 1
+            self.good += one.score >= good
+            self.bad += one.score <= bad
+        self.references += any(o.reference is not None for o in one.outcomes)
+        self._agreement(one)
+        self._sft.take(one)
+        went_badly = self._cause(one, fault)
+        mine = [call for call in trace.calls if call.agent in self.agents]
+        if self._said.take(one, mine, went_badly=went_badly) and one.score is not None:
+            self.judged_today += 1
+            self.good_today += one.score >= good
+        self.corrections += sum(one.correction(call.id) is not None for call in mine)
+        self.comments += sum(opinion.comment is not None for opinion in one.opinions)
+
+    # ------------------------------------------------------------------ one trace
+
+    def _look(self, trace: Trace) -> bool:
+        """Count what its calls and tools did; whether there was a fault."""
+        fault = trace.error is not None
+        wrong = set()
+        for call in trace.calls:
+            if call.agent not in self.agents:
+                continue
+            fault |= call.error is not None
+            for asked in self._faults.tools(call):
+                tool = self._tools.setdefault(asked.tool, Counter())
+                tool["calls"] += 1
+                if asked.wrong:
+                    tool[asked.wrong] += 1
+                    wrong.add((asked.tool, asked.arguments))
+            shape = self._faults.format(call)
+            if shape is not None:
+                self.shaped += 1
+                self.shapeless += not shape
+                fault |= not shape
+        for ran in _executions(trace, self.agents):
+            tool = self._tools.setdefault(ran.tool, Counter())
+            # What fails for its arguments is the model's fault, and counted there.
+            failed = ran.failed and (ran.tool, ran.arguments) not in wrong
+            tool["failed"] += failed
+            if tool["latest"] < LATEST_RUNS:
+                tool["latest"] += 1
+                tool["latest_failed"] += failed
+            fault |= failed
+        return fault or bool(wrong)
+
+    def _cause(self, one: Judged, fault: bool) -> bool:
+        """Count why a run did not go well; False when it did, or when nobody says."""
+        good, _ = self._bars
+        corrected = [
+            opinion.correction for opinion in one.opinions if opinion.correction is not None
+        ]
+        failed = one.trace.error is not None
+        if not failed and not corrected and (one.score is None or one.score >= good):
+            return False
+        of_person = one.settled is not None and one.settled.source is Source.PERSON
+        missed = any(
+            o.reference is not None and o.score is not None and o.score < good for o in one.outcomes
+        )
+        if fault or any(message.calls for message in corrected):
+            self.causes["fault"] += 1
+        elif of_person or corrected:
+            self.causes["disliked"] += 1
+        else:
+            self.causes["missed" if missed else "other"] += 1
         return True
-    fields = schema.get("properties")
-    fields = fields if isinstance(fields, dict) else {}
-    if not given.keys() >= set(schema.get("required") or ()):
-        return False
-    if schema.get("additionalProperties") is False and not given.keys() <= fields.keys():
-        return False
-    return all(_is_of(value, fields.get(name)) for name, value in given.items())
+
+    def _agreement(self, one: Judged) -> None:
+        good, bad = self._bars
+        latest = {
+            o.author: o.score
+            for o in one.opinions
+            if o.source is Source.PERSON and o.call_id is None and o.score is not None
+        }
+        clear = [score >= good for score in latest.values() if score >= good or score <= bad]
+        if len(clear) > 1:
+            self.judged_twice += 1
+            self.agreed += len(set(clear)) == 1
+            self._verdicts.update(clear[:2])
+
+    # ------------------------------------------------------------------ all of them
+
+    @property
+    def success(self) -> Success | None:
+        if self.judged < FEW_RUNS:
+            return None
+        tally = Tally(self.good, self.judged)
+        low, high = tally.interval()
+        return Success(rate=tally.rate, low=low, high=high)
+
+    @property
+    def by_chance(self) -> float:
+        """How often two verdicts would be the same, if each were drawn from all of them."""
+        n = self._verdicts.total()
+        up = self._verdicts[True] / n if n else 1.0
+        return up * up + (1 - up) * (1 - up)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        kinds = ("calls", "unknown", "unparsable", "misfit", "failed")
+        made = [
+            Tool(
+                name=name,
+                latest=Share(n=counts["latest_failed"], total=counts["latest"]),
+                **{kind: counts[kind] for kind in kinds},
+            )
+            for name, counts in self._tools.items()
+        ]
+        return tuple(sorted(made, key=lambda tool: (-tool.calls, tool.name)))
+
+    @property
+    def positives(self) -> Positives:
+        return self._sft.positives
+
+    @property
+    def repeats(self) -> tuple[Repeat, ...]:
+        return self._said.repeats
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        return self._traffic.weeks
 
 
-def _is_of(value: Any, schema: Any) -> bool:
-    kinds = schema.get("type") if isinstance(schema, dict) else None
-    names = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
-    known = [name for name in names if isinstance(name, str) and name in TYPES]
-    if not known:
-        return True
-    if isinstance(value, bool):
-        return "boolean" in known
-    if isinstance(value, float) and value.is_integer() and "integer" in known:
-        return True
-    return any(isinstance(value, TYPES[name]) for name in known)
+class _Execution(NamedTuple):
+    """That a tool ran."""
+
+    tool: str
+    arguments: str | None
+    failed: bool
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _route(example: SFTExample) -> str:
-    """What an agent does first after the last the user said."""
-    said = (*example.context, example.output)
-    last = max((n for n, message in enumerate(said) if message.role == "user"), default=-1)
-    first = next((m for m in said[last + 1 :] if m.role == "assistant"), example.output)
-    return first.calls[0].function.name if first.calls else "answer"
+def _executions(trace: Trace, agents: Sequence[str]) -> Iterator[_Execution]:
+    """What the tools of these agents did: as the steps of the trace say, or, where it came without,
+    what the model was told."""
+    steps = {span.id: span for span in trace.spans}
+    ran = [span for span in trace.spans if span.kind is SpanKind.TOOL]
+    for span in ran:
+        above = steps.get(span.parent_id or "")
+        while above is not None and above.kind is not SpanKind.AGENT:
+            above = steps.get(above.parent_id or "")
+        if above is None or above.name in agents:
+            yield _Execution(span.name, span.data.get("input"), span.error is not None)
+    if ran:
+        return
+    answers = {m.tool_call_id: m for call in trace.calls for m in call.context if m.role == "tool"}
+    answers |= {m.tool_call_id: m for m in trace.tail if m.role == "tool"}
+    for call in trace.calls:
+        for asked in call.output.calls if call.output and call.agent in agents else ():
+            if (answer := answers.get(asked.id)) is not None:
+                name, arguments = asked.function.name, asked.function.arguments
+                yield _Execution(name, arguments, says_failed(answer, words=True))

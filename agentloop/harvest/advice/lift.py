@@ -1,51 +1,110 @@
-"""What difference a trial could show, by how many runs there are."""
+"""Lift: what difference a comparison could show, with as many users or tasks as there are.
 
+A difference that lies below it may be there and will not be seen; who trains for less than that
+cannot know afterwards whether it helped.
+"""
+
+from collections.abc import Callable
 from math import sqrt
+from statistics import NormalDist
 
-from agentloop.base.records.trial import Z95
-
-Z80 = 0.8416212335729143
-"""The standard-normal quantile of a power of 80 %."""
-
-
-def runs_needed(before: float, after: float) -> float:
-    """How many runs each side of a trial needs to tell two rates apart, at 95 % confidence and
-    80 % power.
-
-    Source: J. L. Fleiss, B. Levin, M. C. Paik, "Statistical Methods for Rates and Proportions",
-    3rd ed. (2003), section 4.2, without the correction for continuity.
-
-    Args:
-        before, after: rates in [0, 1], not equal.
-
-    >>> round(runs_needed(0.6, 0.7))
-    356
-    """
-    mean = (before + after) / 2
-    apart = Z95 * sqrt(2 * mean * (1 - mean))
-    apart += Z80 * sqrt(before * (1 - before) + after * (1 - after))
-    return (apart / (after - before)) ** 2
+ALPHA = 0.05
+"""How often, at most, a difference is seen that is not there (two-sided)."""
+POWER = 0.8
+"""How often a difference of the size that is named is seen."""
 
 
-def detectable(rate: float, runs: float) -> float | None:
-    """The smallest gain over `rate` that a trial with so many runs on each side would show; None
-    where even a rate of 1 would not stand out.
+def units_per_arm(p: float, q: float, *, alpha: float = ALPHA, power: float = POWER) -> float:
+    """Units that each of two arms of a trial needs, to tell a rate of `q` from one of `p`.
+
+    Source: J. L. Fleiss, "Statistical Methods for Rates and Proportions", 2nd ed. (1981), ch. 3,
+    without the correction for continuity. R's `power.prop.test` computes the same, and its manual
+    gives 76.7 for this example:
+
+    >>> round(units_per_arm(0.50, 0.75, power=0.90), 1)
+    76.7
 
     Args:
-        rate: of success now, in [0, 1].
-        runs: on each side.
-
-    >>> round(detectable(0.6, 356), 3)
-    0.1
-    >>> detectable(0.6, 2)
+        p, q: two different rates, in [0, 1].
     """
-    if rate >= 1.0 or runs < runs_needed(rate, 1.0):
+    middle = (p + q) / 2
+    by_chance = _z(1 - alpha / 2) * sqrt(2 * middle * (1 - middle))
+    there = _z(power) * sqrt(p * (1 - p) + q * (1 - q))
+    return ((by_chance + there) / (p - q)) ** 2
+
+
+def pairs_needed(
+    alone: float, other_alone: float, *, alpha: float = ALPHA, power: float = POWER
+) -> float:
+    """Tasks that two versions must both try, to tell one from the other.
+
+    Source: R. J. Connor, "Sample size for testing differences in proportions for the paired-sample
+    design", Biometrics 43 (1987), 207-211. The calculator at powerandsamplesize.com ("McNemar's
+    Z-test, 2-sided equality") gives 23, rounded up, for this example:
+
+    >>> from math import ceil
+    >>> ceil(pairs_needed(0.45, 0.05))
+    23
+
+    Args:
+        alone, other_alone: the shares of tasks that one version alone gets right, and the other
+            alone; they differ.
+    """
+    apart, gap = alone + other_alone, alone - other_alone
+    by_chance = _z(1 - alpha / 2) * sqrt(apart)
+    there = _z(power) * sqrt(apart - gap * gap)
+    return ((by_chance + there) / gap) ** 2
+
+
+def of_trial(rate: float, units: int, *, power: float = POWER) -> float | None:
+    """The smallest gain on `rate` that a trial would show.
+
+    Args:
+        units: users (sessions, runs) of both arms together; half of them in each.
+
+    Returns:
+        A gain in (0, 1 - rate]: 0.1 is ten percentage points. None when even a candidate that
+        never fails could not be told from what there is.
+
+    The manual of R's `power.prop.test` says that 50 units an arm tell 0.8026 from 0.5:
+
+    >>> round(0.5 + of_trial(0.5, 100, power=0.90), 4)
+    0.8026
+    """
+
+    def needed(gain: float) -> float:
+        return units_per_arm(rate, rate + gain, power=power)
+
+    return _smallest(needed, rate, units / 2)
+
+
+def of_gate(rate: float, tasks: int) -> float | None:
+    """The smallest gain on `rate` that the gate would show, on held-out tasks that both try.
+
+    How often two versions fall apart on a task is not known before; it is taken as if they had
+    nothing in common. They have, so that the gate will show somewhat less than this.
+
+    Returns:
+        As `of_trial`.
+    """
+
+    def needed(gain: float) -> float:
+        better = rate + gain
+        return pairs_needed(better * (1 - rate), rate * (1 - better))
+
+    return _smallest(needed, rate, tasks)
+
+
+def _smallest(needed: Callable[[float], float], rate: float, there: float) -> float | None:
+    """The smallest gain for which no more is needed than there is, by bisection."""
+    low, high = 0.0, 1.0 - rate
+    if high <= 0.0 or needed(high) > there:
         return None
-    low, high = rate, 1.0
-    for _ in range(50):
+    while high - low > 1e-6:
         middle = (low + high) / 2
-        if runs_needed(rate, middle) > runs:
-            low = middle
-        else:
-            high = middle
-    return high - rate
+        low, high = (middle, high) if needed(middle) > there else (low, middle)
+    return high
+
+
+def _z(probability: float) -> float:
+    return NormalDist().inv_cdf(probability)

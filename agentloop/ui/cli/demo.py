@@ -136,7 +136,7 @@ class Teller:
         self.say(f"advice: {advice.says}")
         for suggestion in advice.suggestions:
             mark = "ready" if suggestion.ready else "not yet"
-            self.say(f"  {suggestion.method:6} {mark:7} {suggestion.why}")
+            self.say(f"  {suggestion.method:8} {mark:7} {suggestion.why}")
 
 
 def _begin_anew(folder: Path) -> None:

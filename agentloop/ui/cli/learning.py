@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
 from agentloop.harvest import BAND, Redactor
 from agentloop.ui.cli.difference import tell
-from agentloop.ui.cli.output import AsJson, StoreUrl, document, opened, out, speaking, table
+from agentloop.ui.cli.output import (
+    AsJson,
+    StoreUrl,
+    document,
+    indented,
+    labelled,
+    opened,
+    out,
+    speaking,
+    table,
+)
 
 _BAND = f"{BAND[0]},{BAND[1]}"
 
@@ -34,7 +42,8 @@ Agents = Annotated[
 
 
 def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """What to do next about an agent: prompt first, SFT, DPO, RFT, or not yet; and why.
+    """What to do next about an agent: prompt first, few-shot, SFT, DPO, RFT, or not yet; why, and
+    what is missing for the others.
 
     Example: agentloop advise support
     """
@@ -43,26 +52,15 @@ def advise(agent: Agents, store: StoreUrl = None, as_json: AsJson = False) -> No
     if as_json:
         document(advice.model_dump(mode="json"))
         return
-    found = advice.evidence
-    said = f"{agent}: {found.runs} runs, {found.judged} of them judged, {found.failed} failed"
-    if advice.success is not None:
-        rate, low, high = advice.success
-        said += f"; success {rate:.2f} ({low:.2f}-{high:.2f})"
-    out.print(said, markup=False, highlight=False)
-    for tool in found.tools:
-        wrong = {"not at hand": tool.unknown, "unfit arguments": tool.unfit, "failed": tool.failed}
-        if any(wrong.values()):
-            told = ", ".join(f"{n} {what}" for what, n in wrong.items() if n)
-            out.print(f"{tool.name}: {tool.calls} calls, {told}", markup=False, highlight=False)
-    out.print(f"\nnext: [bold]{advice.says}[/bold]\n")
-    grid = Table.grid(padding=(0, 2))
-    for one in advice.suggestions:
-        ready = Text("ready", style="bold") if one.ready else Text("not yet")
-        grid.add_row(one.method, ready, Text(f"{one.why}\n-> {one.next}"))
-    out.print(grid)
-    for time, gain in advice.detectable.items():
-        could = f"a gain of {gain:.2f} or more" if gain is not None else "no gain at all"
-        out.print(f"a trial on half of the traffic could show in {time}: {could}", markup=False)
+    chosen = [one for one in advice.suggestions if one.method == advice.says]
+    out.print(f"next: [bold]{advice.says}[/bold]")
+    indented(advice.why, *(note for one in chosen for note in one.notes), command=advice.next)
+    out.print()
+    labelled(advice.evidence.lines)
+    for other in (one for one in advice.suggestions if one not in chosen):
+        out.print(f"\n[bold]{other.method}[/bold]: {'ready' if other.ready else 'not ready'}")
+        missing = (f"missing: {other.missing}",) if other.missing else ()
+        indented(other.why, *missing, *other.notes, command=other.next)
 
 
 def harvest(
@@ -182,7 +180,7 @@ def harvest(
     ] = Engine.LOCAL,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="For ray: so many processes, where RAY_ADDRESS names no cluster."),
+        typer.Option(min=1, help="So many processes; for ray where RAY_ADDRESS names no cluster."),
     ] = None,
     parquet: Annotated[
         Path | None,
@@ -212,8 +210,8 @@ def harvest(
         return
     if method is None or agent is None:
         raise typer.BadParameter("say METHOD and AGENT, or --update DATASET")
-    if engine is Engine.LOCAL and (workers is not None or parquet is not None):
-        raise typer.BadParameter("--workers and --from go with --engine ray")
+    if engine is Engine.LOCAL and parquet is not None:
+        raise typer.BadParameter("--from goes with --engine ray")
     if not redact and (pii or keep):
         raise typer.BadParameter("--no-redact leaves everything; drop it, or --pii and --keep")
     with speaking():
@@ -250,14 +248,18 @@ def harvest(
             manifest = scale.run(to, recipe, scale.ParquetParts(parquet), **beside)
     else:
         with opened(store) as loop:
-            if engine is Engine.LOCAL:
+            recipe = loop.recipe(method, agent=agent, **knobs)
+            url, ledger = loop.database_url, loop.ledger
+            if engine is Engine.LOCAL and workers is not None and workers > 1:
+                named = scale.names(against, tokenizer)
+                manifest = scale.run_here(to, recipe, url, ledger, workers=workers, named=named)
+            elif engine is Engine.LOCAL:
                 manifest = loop.harvest_to(to, method, agent=agent, **knobs)
             else:
-                recipe = loop.recipe(method, agent=agent, **knobs)
-                as_of = loop.ledger.point()
-                source = scale.StoreParts(loop.database_url)
+                as_of = ledger.point()
+                source = scale.StoreParts(url)
                 manifest = scale.run(to, recipe, source, **beside)
-                scale.write_down(to, manifest, loop.ledger, as_of=as_of)
+                scale.write_down(to, manifest, ledger, as_of=as_of)
     if as_json:
         document({**manifest, "out": str(to)})
     else:

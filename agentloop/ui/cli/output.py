@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, JustifyMethod
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from agentloop.base.errors import AgentloopError
 from agentloop.loop import AgentLoop
@@ -86,6 +88,27 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in materialised:
         drawn.add_row(*[_cell(value) for value in row])
     out.print(drawn)
+
+
+def labelled(lines: Iterable[tuple[str, str]]) -> None:
+    """What each line is about, and the line, broken between words; said once of lines that follow
+    each other."""
+    drawn = Table.grid(padding=(0, 2))
+    drawn.add_column(no_wrap=True)
+    drawn.add_column(overflow="fold")
+    before = None
+    for about, line in lines:
+        drawn.add_row("" if about == before else about, _cell(line))
+        before = about
+    out.print(drawn)
+
+
+def indented(*paragraphs: str, command: str | None = None) -> None:
+    """Paragraphs, broken between words, and a command that is never broken: it will be copied."""
+    for text in paragraphs:
+        out.print(Padding(Text(text), (0, 0, 0, 2), expand=False), soft_wrap=False)
+    if command is not None:
+        out.print(Text(f"  $ {command}"))
 
 
 def _cell(value: Any) -> str:

@@ -218,6 +218,7 @@ def test_no_run_waits_for_a_database_that_does_not_answer(store, clock):
     ledger.gate.set()
     live._looking.join(10)
     assert live.now().aliases == {"support": None}
+    live._looking.join(10)  # it has a connection, and the store is about to be closed
     live.close()
 
 

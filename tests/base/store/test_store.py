@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
 from agentloop.base.records import Judged, Message, Trace
-from agentloop.base.store import Store
+from agentloop.base.store import Store, memory
 from agentloop.base.store import store as module
 from agentloop.base.store import tables as t
 from tests.base.records.test_message import conversations
@@ -349,10 +349,10 @@ def test_another_error_of_the_database_is_not_tried_again(store):
 
 
 def test_what_is_known_to_be_stored_is_bounded(store, monkeypatch):
-    monkeypatch.setattr(module, "REMEMBERED", 5)
+    monkeypatch.setattr(memory, "REMEMBERED", 5)
     for n in range(4):
         store.put(a_trace(system(), user(f"q{n}"), says(), id=f"t{n}"))
-        assert len(store._known) <= 5
+        assert len(store._memory.known) <= 5
     assert store.trace("t0").answer == "hello"
 
 
