@@ -91,7 +91,8 @@ def export(
     In Parquet and Arrow these are the types: `prompt`, `completion`, `chosen`, `rejected`,
     `messages`: list of JSON texts, one a message; `tools`: a JSON text; `label`: a boolean; fields
     of RFT rows: a text where all rows have texts, else a JSON text. So no row gets the keys of
-    another one. `datasets` gives back what the JSON texts hold (numbers to 15 digits).
+    another one. What is written is exact; what `datasets` reads of a JSON text is exact but for
+    decimals, which it takes to 15 digits.
 
     Memory is the same however many rows a folder has.
 
