@@ -337,8 +337,9 @@ class Harvest:
         self.close()
 
     def close(self) -> None:
-        for spool in (*self._sides.values(), self._left_out):
+        for spool in self._sides.values():
             spool.close()
+        self._left_out.close()
 
     # ------------------------------------------------------------------ out
 
