@@ -34,7 +34,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "datasets": ("harvest/exports/arrow", "local/"),
     "fastapi": ("local/",),
     "google": ("capture/importers/otlp_protobuf",),
-    "httpx2": ("ui/",),
+    "httpx2": ("local/", "ui/"),
     "isal": ("base/store/packing",),
     "jinja2": ("harvest/tokens", "local/"),
     "jsonschema": ("harvest/advice/faults",),

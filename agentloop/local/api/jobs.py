@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`: create, list, retrieve, cancel, events, checkpoints."""
+"""`/v1/fine_tuning/jobs`: create, list, retrieve, cancel, pause, resume, events."""
 
 import random
 import re
@@ -28,6 +28,12 @@ class Queue(Protocol):
 
     def cancel(self, id: str) -> TuningJob:
         """Stop it. Raises TransitionError when it is over."""
+
+    def pause(self, id: str) -> TuningJob:
+        """Save it and let it wait. Raises TransitionError unless it is queued or running."""
+
+    def resume(self, id: str) -> TuningJob:
+        """Go on with it. Raises TransitionError unless it is paused."""
 
 
 def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
@@ -89,19 +95,27 @@ def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
         try:
             return queue.cancel(id).wire
         except TransitionError as error:
-            raise WireError(
-                f"Job has already completed: {id} ({jobs.get(id).status})",
-                param="fine_tune_id",
-                code="invalid_status",
-            ) from error
+            raise _not_now(f"Job has already completed: {id} ({jobs.get(id).status})") from error
 
     @paths.post("/{id}/pause")
-    @paths.post("/{id}/resume")
     def pause(id: str) -> Json:
         _known(jobs, id)
-        raise WireError(
-            "This server cannot pause jobs; cancel the job and start another.", code="unsupported"
-        )
+        try:
+            return queue.pause(id).wire
+        except TransitionError as error:
+            raise _not_now(
+                f"Job {id} is {jobs.get(id).status}; one that is queued or running can be paused."
+            ) from error
+
+    @paths.post("/{id}/resume")
+    def resume(id: str) -> Json:
+        _known(jobs, id)
+        try:
+            return queue.resume(id).wire
+        except TransitionError as error:
+            raise _not_now(
+                f"Job {id} is {jobs.get(id).status}; one that is paused can be resumed."
+            ) from error
 
     @paths.get("/{id}/events")
     def events(
@@ -122,6 +136,11 @@ def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
         return page(jobs.checkpoints(id), after=after, limit=limit)
 
     return paths
+
+
+def _not_now(message: str) -> WireError:
+    """The job is in another state than the request needs."""
+    return WireError(message, param="fine_tune_id", code="invalid_status")
 
 
 def _known(jobs: Jobs, id: str) -> TuningJob:

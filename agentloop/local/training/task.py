@@ -32,6 +32,8 @@ class Task:
     folder: Path
     models: Path
     report: Report
+    save_every: float
+    """Seconds between two saved states of training, at least; see `resuming`."""
     dialect: Dialect = field(init=False)
     model: Any = field(init=False)
     """With the adapters of the base merged into it."""
@@ -47,6 +49,7 @@ class Task:
             folder=Path(assignment["folder"]),
             models=Path(assignment["models"]),
             report=report,
+            save_every=float(assignment["save_every"]),
         )
 
     def load(self, recipes: Mapping[int, R]) -> R:
