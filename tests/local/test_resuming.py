@@ -131,9 +131,7 @@ def test_a_job_that_was_paused_learns_the_same(trained, tmp_path, method, pause_
     assert second.count("done") == 1
     assert min(second.steps) == stopped + 1
     assert first.count("checkpoint") + second.count("checkpoint") == plain.count("checkpoint") == 3
-    for ours, theirs in zip(
-        figures(tmp_path, "paused"), figures(tmp_path, "plain"), strict=True
-    ):
+    for ours, theirs in zip(figures(tmp_path, "paused"), figures(tmp_path, "plain"), strict=True):
         assert {key: float(value or 0) for key, value in ours.items()} == pytest.approx(
             {key: float(value or 0) for key, value in theirs.items()}, abs=1e-4
         )

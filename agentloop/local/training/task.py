@@ -32,7 +32,7 @@ class Task:
     folder: Path
     models: Path
     report: Report
-    save_every: float
+    save_every: float = 30.0
     """Seconds between two saved states of training, at least; see `resuming`."""
     dialect: Dialect = field(init=False)
     model: Any = field(init=False)
