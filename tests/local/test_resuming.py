@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 
 import pytest
 import torch
@@ -10,13 +11,13 @@ from safetensors.torch import load_file
 
 from agentloop.local.disk.models import Models
 from agentloop.local.disk.standing import ask_to_pause, standing
-from agentloop.local.training import preference, reinforcement, resuming, supervised, task
+from agentloop.local.inference.weights import quiet
 from agentloop.local.training.report import Report
+from agentloop.local.training.task import Task
 from tests.local.parrot import KNOWN, SYSTEM, TOOLS, user
+from tests.local.test_adapters import small_ranks as small_ranks
+from tests.local.test_adapters import theirs
 from tests.local.test_disk import a_job
-
-# The trainers are other people's, and speak of what they will change.
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 LESSONS = [{"messages": talk, "tools": TOOLS} for talk in KNOWN] * 2
 PAIRS = [
@@ -38,10 +39,9 @@ GRADER = {
 JOB = "ftjob-abcdefgh12345678"
 NUMBERS = {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1}
 METHODS = {
-    "supervised": (supervised.train, LESSONS, NUMBERS, {}),
-    "dpo": (preference.train, PAIRS, {**NUMBERS, "beta": 0.1}, {}),
+    "supervised": (LESSONS, NUMBERS, {}),
+    "dpo": (PAIRS, {**NUMBERS, "beta": 0.1}, {}),
     "reinforcement": (
-        reinforcement.train,
         QUESTIONS,
         {
             **NUMBERS,
@@ -76,14 +76,25 @@ class Heard(Report):
             ask_to_pause(self._folder, True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def training():
+    """The modules that import TRL, whose imports warn of their own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quiet()
+        from agentloop.local.training import preference, reinforcement, supervised
+    return {"supervised": supervised, "dpo": preference, "reinforcement": reinforcement}
+
+
 @pytest.fixture
-def trained(tmp_path, base, monkeypatch):
+def trained(tmp_path, base, training, monkeypatch):
     """Trains a job by a method in this process, up to a pause if there is one."""
     # Which of the two is faster is measured, and the machine may change its mind.
-    monkeypatch.setattr(task, "faster_in_bf16", lambda: False)
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    monkeypatch.setattr("agentloop.local.training.task.faster_in_bf16", lambda: False)
 
     def train(method, name, *, pause_after=None, save_every=1e9):
-        run, rows, numbers, more = METHODS[method]
+        rows, numbers, more = METHODS[method]
         folder, models = tmp_path / name, tmp_path / f"{name}-models"
         folder.mkdir(exist_ok=True)
         models.mkdir(exist_ok=True)
@@ -102,19 +113,22 @@ def trained(tmp_path, base, monkeypatch):
             "models": str(models),
             "save_every": save_every,
         }
-        run(task.Task.of(assignment, heard))
+        with theirs():
+            training[method].train(Task.of(assignment, heard))
         return heard
 
     return train
 
 
 def weights(tmp_path, name):
-    (file,) = (tmp_path / f"{name}-models" / JOB).glob("*.safetensors")
+    (file,) = (tmp_path / f"{name}-models" / JOB).rglob("*model.safetensors")
     return load_file(file)
 
 
 def figures(tmp_path, name):
-    return list(csv.DictReader((tmp_path / name / "step_metrics.csv").open()))
+    text = (tmp_path / name / "step_metrics.csv").read_text()
+    rows = csv.DictReader(text.splitlines())
+    return [{key: float(value or 0) for key, value in row.items()} for row in rows]
 
 
 @pytest.mark.parametrize("pause_after", [1, 3], ids=["within an epoch", "at the end of one"])
@@ -131,11 +145,19 @@ def test_a_job_that_was_paused_learns_the_same(trained, tmp_path, method, pause_
     assert second.count("done") == 1
     assert min(second.steps) == stopped + 1
     assert first.count("checkpoint") + second.count("checkpoint") == plain.count("checkpoint") == 3
-    for ours, theirs in zip(figures(tmp_path, "paused"), figures(tmp_path, "plain"), strict=True):
-        assert {key: float(value or 0) for key, value in ours.items()} == pytest.approx(
-            {key: float(value or 0) for key, value in theirs.items()}, abs=1e-4
-        )
+    rows = zip(figures(tmp_path, "paused"), figures(tmp_path, "plain"), strict=True)
+    for row, expected in rows:
+        assert row == pytest.approx(expected, abs=1e-4)
     torch.testing.assert_close(weights(tmp_path, "paused"), weights(tmp_path, "plain"))
+
+
+@pytest.mark.usefixtures("small_ranks")
+def test_an_adapter_that_was_paused_learns_the_same(trained, tmp_path):
+    assert trained("supervised", "plain").count("done") == 1
+    assert trained("supervised", "paused", pause_after=1).count("done") == 0
+    assert trained("supervised", "paused").count("done") == 1
+    torch.testing.assert_close(weights(tmp_path, "paused"), weights(tmp_path, "plain"))
+    assert any("lora" in name for name in weights(tmp_path, "paused"))
 
 
 def test_a_reinforcement_job_goes_on_at_the_next_step(trained, tmp_path):
@@ -144,11 +166,11 @@ def test_a_reinforcement_job_goes_on_at_the_next_step(trained, tmp_path):
     assert standing(tmp_path / "paused").step == 1
     second = trained("reinforcement", "paused")
     assert second.count("done") == 1
-    assert [row["step"] for row in figures(tmp_path, "paused")] == ["1", "2", "3"]
+    assert [row["step"] for row in figures(tmp_path, "paused")] == [1, 2, 3]
 
 
 def test_states_are_saved_on_the_way_and_only_the_latest_is_kept(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(resuming, "THRIFT", 0)
+    monkeypatch.setattr("agentloop.local.training.resuming.THRIFT", 0)
     heard = trained("supervised", "often", save_every=0)
     assert heard.count("done") == 1
     assert [path.name for path in (tmp_path / "often").glob("*resume-*")] == ["resume-8"]

@@ -17,9 +17,10 @@ BODY = b"".join(
     json.dumps({"messages": [SYSTEM, user("hi"), says(f"Hellö {n}!")]}).encode() + b"\n"
     for n in range(12)
 )
+SIZE = len(BODY)
 
 
-def begun(client, bytes=len(BODY), **fields):
+def begun(client, bytes=SIZE, **fields):
     given = {"filename": "träin.jsonl", "purpose": "fine-tune", "mime_type": "text/jsonl"}
     return client.uploads.create(bytes=bytes, **{**given, **fields})
 
