@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from agentloop.base.records import Json
-from agentloop.local.api import chat, files, graders, jobs, models, refusals, uploads
+from agentloop.local.api import chat, files, graders, jobs, models, permissions, refusals, uploads
 from agentloop.local.api.keys import Gate
 from agentloop.local.disk.files import Files
 from agentloop.local.disk.jobs import Jobs
@@ -88,6 +88,7 @@ def create_app(
 
     app.include_router(files.router(known_files))
     app.include_router(uploads.router(Uploads(root.uploads), known_files))
+    app.include_router(permissions.router())
     app.include_router(jobs.router(known_jobs, known_files, known_models, foreman))
     app.include_router(graders.router())
     app.include_router(models.router(known_models, engine.forget))

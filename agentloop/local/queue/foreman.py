@@ -295,7 +295,8 @@ class Foreman:
         base = self._models.get(job.model)
         if base is None:
             raise NotFound(
-                f"the model {job.model!r} is gone; was the server started without its --base?"
+                f"the model {job.model!r} is gone; it was deleted, or the server was started "
+                "without its --base"
             )
         return {
             "job": job.model_dump(mode="json"),
