@@ -51,6 +51,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "pydantic": ("",),
     "pydantic_core": ("base/records/", "local/"),
     "pydantic_settings": ("base/settings",),
+    "python_multipart": ("local/",),
     "rapidfuzz": ("graders/similarity",),
     "ray": ("scale",),
     "referencing": ("harvest/advice/faults",),
