@@ -11,7 +11,7 @@ import pytest
 from agentloop.base.errors import ConfigError
 from agentloop.local.disk.jobs import Jobs, Status
 from agentloop.local.queue.courier import SECRET, URL, Courier, Webhook
-from tests.local.serving import until
+from tests.local.serving import served, until, upload
 from tests.local.test_disk import a_job
 
 KEY = "whsec_" + b64encode(b"only for tests, of 32 bytes 1234").decode()
@@ -152,6 +152,18 @@ def test_after_the_last_try_it_is_given_up_and_the_job_says_so(jobs, receiver, c
     assert event["message"] == "The webhook was given up: the receiver answered 500"
     assert len(there.requests) == 2
     assert not jobs.owing()
+
+
+def test_a_server_tells_whom_its_environment_names(tmp_path, base, receiver, monkeypatch):
+    there = receiver(200)
+    monkeypatch.setenv(URL, there.url)
+    monkeypatch.setenv(SECRET, KEY)
+    with served(tmp_path, {"parrot": base}, warm=False) as server, server.client() as client:
+        few = upload(client, [{"messages": []}])
+        job = client.fine_tuning.jobs.create(model="parrot", training_file=few)
+        (request,) = there.came(1)
+    event = unwrapped(request)
+    assert (event.type, event.data.id) == ("fine_tuning.job.failed", job.id)
 
 
 def test_nothing_is_owed_where_nobody_asks(tmp_path):
