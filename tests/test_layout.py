@@ -61,6 +61,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "sacrebleu": ("graders/similarity",),
     "simpleeval": ("graders/formula",),
     "sqlalchemy": ("base/store/",),
+    "standardwebhooks": ("local/",),
     "starlette": ("local/",),
     "tokenizers": ("local/",),
     "torch": ("local/",),

@@ -12,12 +12,13 @@ import json
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Generic, NamedTuple, Self, TypeVar
 
 from agentloop.base.errors import EmptyHarvest
 from agentloop.base.records import (
@@ -33,6 +34,7 @@ from agentloop.base.records import (
     manifest,
 )
 from agentloop.base.records.dataset import Noted
+from agentloop.base.records.masses import in_masses
 from agentloop.base.records.message import verbatim
 from agentloop.harvest.balance import Balance, Cap
 from agentloop.harvest.rewards import grader
@@ -323,7 +325,8 @@ class Harvest:
     def __init__(self, recipe: Recipe, traces_read: int, parent: str | None) -> None:
         self.recipe, self._parent, self._read = recipe, parent, traces_read
         self._whole = Whole(recipe)
-        self._items = _Spool()
+        self._sides = {side: _Spool[Line]() for side in SIDES}
+        self._left_out = _Spool[Refused]()
         self.manifest: Json = {}
         """What `manifest.json` holds."""
 
@@ -334,29 +337,19 @@ class Harvest:
         self.close()
 
     def close(self) -> None:
-        self._items.close()
+        for spool in self._sides.values():
+            spool.close()
+        self._left_out.close()
 
     # ------------------------------------------------------------------ out
 
     def lines(self, split: str) -> Iterator[Line]:
         """The rows of `train` or `valid`, in order."""
-        whole = self._whole
-        for one in self._settled():
-            if isinstance(one, Draft) and whole.side(one) == split:
-                yield Line.of_draft(one, split, whole.keys)
+        return iter(self._sides[split])
 
     def refused(self) -> Iterator[Refused]:
         """What gave no row, in order."""
-        return (one for one in self._settled() if isinstance(one, Refused))
-
-    def _settled(self) -> Iterator[Draft | Refused]:
-        n = 0
-        for item in self._items:
-            if isinstance(item, Draft):
-                yield self._whole.settled(n, item)
-                n += 1
-            else:
-                yield item
+        return iter(self._left_out)
 
     def dataset(self) -> Dataset:
         """The whole in memory, as a record."""
@@ -378,29 +371,47 @@ class Harvest:
     def take(self, items: Iterable[Draft | Refused]) -> None:
         """Take all that there is, and settle what only the whole can say."""
         whole, tally = self._whole, Tally()
-        for item in items:
-            self._items.put(whole.take(item))
-        whole.settle()
-        for one in self._settled():
-            if isinstance(one, Draft):
-                tally.count(whole.side(one), one.line(whole.keys).encode(), one.note)
+        with in_masses(), closing(_Spool[Draft | Refused]()) as kept:
+            for item in items:
+                kept.put(whole.take(item))
+            whole.settle()
+            for one in _settled(kept, whole):
+                if isinstance(one, Refused):
+                    self._left_out.put(one)
+                else:
+                    side = whole.side(one)
+                    self._sides[side].put(line := Line.of_draft(one, side, whole.keys))
+                    tally.count(side, line.text.encode(), line.note)
         self.manifest = tally.manifest(self.recipe, whole, traces=self._read, parent=self._parent)
 
 
-class _Spool:
+def _settled(kept: Iterable[Draft | Refused], whole: Whole) -> Iterator[Draft | Refused]:
+    n = 0
+    for item in kept:
+        if isinstance(item, Draft):
+            yield whole.settled(n, item)
+            n += 1
+        else:
+            yield item
+
+
+T = TypeVar("T")
+
+
+class _Spool(Generic[T]):
     """Things in the order they were put, in a file when they are many."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         self._parts = 0
-        self._next: list[Any] = []
+        self._next: list[T] = []
 
-    def put(self, thing: Any) -> None:
+    def put(self, thing: T) -> None:
         self._next.append(thing)
         if len(self._next) >= TOGETHER:
             self._write()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         """All of them, from the first; one walk at a time, and nothing put meanwhile."""
         self._write()
         self._file.seek(0)

@@ -1,7 +1,7 @@
 """One example, one row: its line in a provider's format, and where it came from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -257,16 +257,30 @@ def _of_tools(tools: Any) -> str:
     part of many a row."""
     if type(tools) is not list:
         return _written(tools)
+    return _offer(tools).text
+
+
+class _Offer(NamedTuple):
+    """What is offered in one or many rows."""
+
+    tools: tuple[Any, ...]
+    text: str
+    digest: str
+    """Of what it says."""
+
+
+def _offer(tools: Sequence[Any]) -> _Offer:
     known = _offered.get(key := tuple(map(id, tools)))
     if known is None:
         if len(_offered) >= OFFERED:
             _offered.clear()
-        known = _offered[key] = tuple(tools), _written(tools)
-    return known[1]
+        said = list(tools)
+        known = _offered[key] = _Offer(tuple(tools), _written(said), digest(canonical(said)))
+    return known
 
 
-_offered: dict[tuple[int, ...], tuple[tuple[Any, ...], str]] = {}
-"""What was offered latest, and its text; by its objects, which stay there for as long."""
+_offered: dict[tuple[int, ...], _Offer] = {}
+"""What was offered latest; by its objects, which stay there for as long."""
 
 OFFERED = 64
 """So much is remembered of that."""
@@ -321,4 +335,4 @@ def _identity(example: Example) -> str:
             raise TypeError(f"no row is made of a {type(example).__name__}")
     numbers = Numbers()
     messages = [numbers.written(message) for message in said]
-    return digest(canonical([messages, list(example.tools), beside]))
+    return digest(canonical([messages, _offer(example.tools).digest, beside]))

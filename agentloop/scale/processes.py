@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agentloop import harvest
 from agentloop.base.records import Json, Recipe, Refused
+from agentloop.base.records.masses import in_masses
 from agentloop.base.store import Ledger, RowLine
 from agentloop.harvest import SIDES, Draft
 from agentloop.scale.drafts import Named, cleaning, condition
@@ -73,5 +74,6 @@ def _drafted(
 
 
 def _part(source: StoreParts, part: Part, recipe: Recipe, named: Named) -> list[Draft | Refused]:
-    found = source.found(part, recipe)
-    return list(harvest.drafted(found, recipe, cleaning(recipe.to_line(), named)))
+    with in_masses():
+        found = source.found(part, recipe)
+        return list(harvest.drafted(found, recipe, cleaning(recipe.to_line(), named)))

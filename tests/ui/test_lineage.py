@@ -35,8 +35,9 @@ def test_what_changed_since_is_told_and_harvested_anew(filled, made):
     said = filled("harvest", "--update", made, "--out", "d2").stdout
     assert "18 rows in both (0 of them moved), 1 changed, 1 only in" in said
     assert "refused not_good: 10 -> 11" in said
-    again = one_line(filled("harvest", "--update", "d1", "--out", "d3"))
-    assert again == "error: no dataset 'd1'; `agentloop data list` shows what there is"
+    assert "18 rows in both" in filled("harvest", "--update", "d1", "--out", "d3").stdout
+    again = one_line(filled("harvest", "--update", "d4", "--out", "d5"))
+    assert again == "error: no dataset 'd4'; `agentloop data list` shows what there is"
 
 
 def test_harvests_are_compared_by_id_and_by_folder(filled, made):

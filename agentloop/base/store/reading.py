@@ -4,10 +4,8 @@ What is stored was validated when it came, so it is taken as it is; and what cal
 the messages before them and their tools, is in memory once.
 """
 
-import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, select
@@ -24,6 +22,7 @@ from agentloop.base.records import (
     Trace,
     Usage,
 )
+from agentloop.base.records.masses import in_masses
 from agentloop.base.records.message import Message
 from agentloop.base.records.record import of_json
 from agentloop.base.store import steps
@@ -56,25 +55,12 @@ def load(
             what has been damaged since is an error.
     """
     found: dict[str, Judged] = {}
-    with _no_garbage():
+    with in_masses():
         for start in range(0, len(ids), PAGE):  # databases bound the parameters of a statement
             page = ids[start : start + PAGE]
             steps_of = steps.read(connection, page, failed=spans == "failed") if spans else {}
             found |= _load(connection, page, steps_of, _trusted if trust else _validated)
     return found
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Nothing that is made meanwhile is garbage: that it be looked for, over and over, takes a
-    third of the time."""
-    looked_for = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if looked_for:
-            gc.enable()
 
 
 Make = Callable[[Any, Json], Any]

@@ -7,15 +7,15 @@ end, that somebody must be told; only an answer of success, or the last try, mak
 
 import base64
 import binascii
-import hashlib
-import hmac
 import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx2
+import standardwebhooks
 
 from agentloop.base.errors import ConfigError
 from agentloop.local.disk.ids import now
@@ -69,16 +69,16 @@ class Webhook:
     def signature(self, id: str, timestamp: int, body: bytes) -> str:
         """The header `webhook-signature`.
 
-        >>> key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-        >>> Webhook("https://x", key).signature(
+        >>> from base64 import b64decode
+        >>> hook = Webhook("https://x", b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+        >>> hook.signature(
         ...     "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
         'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
 
         Source: the specification of Standard Webhooks, and the vector in its reference libraries.
         """
-        signed = f"{id}.{timestamp}.".encode() + body
-        digest = hmac.new(self.key, signed, hashlib.sha256).digest()
-        return f"v1,{base64.b64encode(digest).decode()}"
+        at = datetime.fromtimestamp(timestamp, UTC)
+        return str(standardwebhooks.Webhook(self.key).sign(id, at, body.decode()))
 
 
 class Courier:

@@ -10,7 +10,7 @@ import typer
 from agentloop import graders, scale
 from agentloop.base.errors import GraderError, RecordError
 from agentloop.base.records import SERVICES, Json, Method, Refusal, Turns
-from agentloop.harvest import BAND, Redactor
+from agentloop.harvest import BAND, Folder, Redactor
 from agentloop.ui.cli.difference import tell
 from agentloop.ui.cli.output import (
     AsJson,
@@ -188,7 +188,9 @@ def harvest(
     ] = None,
     update: Annotated[
         str | None,
-        typer.Option(metavar="DATASET", help="Its recipe again, and what has changed since."),
+        typer.Option(
+            metavar="DATASET", help="Its recipe again (or its folder's), and what changed."
+        ),
     ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -197,7 +199,7 @@ def harvest(
 
     Example: agentloop harvest sft support --where "outcome.resolved" --out data/sft
 
-    Example: agentloop harvest --update sft-3f09a1b2c4d5 --out data/next
+    Example: agentloop harvest --update data/sft --out data/next
     """
     if update is not None:
         sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
@@ -278,6 +280,8 @@ def _update(
     dataset: str, to: Path, store: str | None, as_json: bool, **named: Path | str | None
 ) -> None:
     with opened(store) as loop:
+        if (was := Path(dataset)).is_dir():
+            dataset = str(Folder(was).manifest["dataset"])
         found = loop.harvest_again(dataset, folder=to, **named)
         manifest = loop.ledger.manifest(found.b)
     if as_json:
