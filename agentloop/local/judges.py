@@ -1,4 +1,4 @@
-"""Judges of graders: the models that this server has are asked here, others as its environment says.
+"""Judges of graders: models that this server has are asked here, others as its environment says.
 
 Which address a model is asked at is the server's to decide, never the grader's, which may have come
 from anybody.

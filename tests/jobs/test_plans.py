@@ -61,20 +61,20 @@ def test_reinforcement_wants_validation_rows_and_a_grader():
 
 
 def test_a_grader_that_a_provider_has_not_is_refused():
-    grader = {"type": "multi", "graders": {"a": {"type": "score_model"}}}
-    (refusal,) = refusals(a_dataset(Method.RFT, valid=1), grader=grader)
-    assert refusal == "local has no grader of type 'score_model'"
+    grader = {"type": "multi", "graders": {"a": {"type": "endpoint"}}}
+    (refusal,) = refusals(a_dataset(Method.RFT, valid=1), "openai", grader=grader)
+    assert refusal == "openai has no grader of type 'endpoint'"
 
 
 @pytest.mark.parametrize(
     "parts",
-    [{"a": {"type": "score_model"}}, [{"type": "score_model"}], {"type": "score_model"}],
+    [{"a": {"type": "lambda"}}, [{"type": "lambda"}], {"type": "lambda"}],
     ids=["by name", "a list", "one alone"],
 )
 def test_the_parts_of_a_multi_grader_may_stand_in_each_published_shape(parts):
     grader = {"type": "multi", "graders": parts}
     (refusal,) = refusals(a_dataset(Method.RFT, valid=1), grader=grader)
-    assert refusal == "local has no grader of type 'score_model'"
+    assert refusal == "local has no grader of type 'lambda'"
 
 
 def test_pairs_of_tool_calls_are_refused_where_the_provider_does_not_take_them():
