@@ -56,16 +56,22 @@ async def _read(request: Request, name: str, aside: Path, largest: int) -> Form:
     form, files = Form(), list[Any]()
 
     def on_field(part: Any) -> None:
-        form.fields[part.field_name.decode(errors="replace")] = (part.value or b"").decode(
-            errors="replace"
-        )
+        given = (part.field_name or b"").decode(errors="replace")
+        form.fields[given] = (part.value or b"").decode(errors="replace")
 
+    if (kind := request.headers.get("content-type")) is None:
+        raise WireError("The request is no multipart form: it has no Content-Type.")
     try:
         parser = create_form_parser(
-            {"Content-Type": request.headers.get("content-type", "").encode() or None},  # type: ignore[dict-item]
+            {"Content-Type": kind.encode()},
             on_field,
             files.append,
-            {"UPLOAD_DIR": str(aside), "UPLOAD_DELETE_TMP": False, "MAX_MEMORY_FILE_SIZE": 0},
+            {
+                "UPLOAD_DIR": str(aside),
+                "UPLOAD_DELETE_TMP": False,
+                "MAX_MEMORY_FILE_SIZE": 0,
+                "MAX_FIELD_SIZE": _AROUND,
+            },
         )
         left, waiting = largest + _AROUND, bytearray()
         if int(request.headers.get("content-length", 0)) > left:
