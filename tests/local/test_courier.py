@@ -22,18 +22,18 @@ class Receiver:
 
     def __init__(self, *answers):
         self.requests, told = [], list(answers)
+        came = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.requests.append((dict(self.headers), body))
+                came.append((dict(self.headers), body))
                 self.send_response(told.pop(0) if len(told) > 1 else told[0])
                 self.end_headers()
 
             def log_message(self, *_):
                 pass
 
-        receiver = self
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -56,28 +56,31 @@ async def _read(request: Request, name: str, aside: Path, largest: int) -> Form:
     form, files = Form(), list[Any]()
 
     def on_field(part: Any) -> None:
-        form.fields[part.field_name.decode(errors="replace")] = (part.value or b"").decode(
-            errors="replace"
-        )
+        given = (part.field_name or b"").decode(errors="replace")
+        form.fields[given] = (part.value or b"").decode(errors="replace")
 
+    if (kind := request.headers.get("content-type")) is None:
+        raise WireError("The request is no multipart form: it has no Content-Type.")
     try:
         parser = create_form_parser(
-            {"Content-Type": request.headers.get("content-type", "").encode() or None},  # type: ignore[dict-item]
+            {"Content-Type": kind.encode()},
             on_field,
             files.append,
             {"UPLOAD_DIR": str(aside), "UPLOAD_DELETE_TMP": False, "MAX_MEMORY_FILE_SIZE": 0},
         )
-        left, waiting = largest + _AROUND, bytearray()
-        if int(request.headers.get("content-length", 0)) > left:
+        most, came, waiting = largest + _AROUND, 0, bytearray()
+        if int(request.headers.get("content-length", 0)) > most:
             raise too_large(name, largest)
         async for chunk in request.stream():
             waiting += chunk
-            left -= len(chunk)
-            if left < 0:
+            came += len(chunk)
+            if came > most:
                 raise too_large(name, largest)
             if len(waiting) >= _CHUNK:
                 await run_in_threadpool(parser.write, bytes(waiting))
                 waiting.clear()
+                if came - _on_disk(aside) > 2 * _AROUND:  # what is no file is kept in memory
+                    raise WireError(f"The texts of the form are longer than {_AROUND} bytes.")
         await run_in_threadpool(parser.write, bytes(waiting))
         await run_in_threadpool(parser.finalize)
         parser.close()
@@ -115,6 +118,10 @@ def missing(name: str) -> WireError:
     return WireError(
         f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
     )
+
+
+def _on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _close(file: Any) -> None:
