@@ -33,6 +33,21 @@ def test_a_plan_counts_rows_and_tokens_and_asks_nobody():
     assert made.usd == pytest.approx(25.0 * made.tokens * 5 / 1e6, abs=1e-4)
 
 
+def test_tokens_that_the_harvest_has_counted_are_not_estimated():
+    counted = [Row(body=ROW, note={"tokens": 10 + n}) for n in range(20)]
+    dataset = a_dataset().but(rows=tuple(counted), recipe={"tokenizer": "gpt-4.1"})
+    made = plan(dataset, provider("openai"), base="gpt-4.1-2025-04-14")
+    assert made.tokens == sum(range(10, 30))
+    assert made.notes[-1].startswith("tokens are as the harvest counted them for gpt-4.1;")
+
+
+def test_tokens_that_were_counted_of_some_rows_only_are_estimated():
+    some = [Row(body=ROW, note={"tokens": 10}), Row(body=ROW)]
+    made = plan(a_dataset().but(rows=tuple(some)), provider("openai"), base="gpt-4.1-2025-04-14")
+    assert made.tokens == 2 * len(Row(body=ROW).line) // 4
+    assert "tokens are an estimate, 4 bytes each" in made.notes[-1]
+
+
 def test_what_is_not_known_to_cost_something_is_not_said_to_cost_nothing():
     assert plan(a_dataset(), provider("openai"), base="gpt-9").usd is None
     assert plan(a_dataset(), provider("local"), base="anything").usd == 0.0
