@@ -12,10 +12,21 @@ Types: `string_check`, `text_similarity`, `python` (in a sandbox of its own), `s
 `label_model` (a judge is asked), `endpoint` (a server is) and `multi`.
 """
 
+from agentloop.graders.endpoint import MOST_BYTES, Server
 from agentloop.graders.engine import Grader, compile  # noqa: A004 - compile(spec), as in re
 from agentloop.graders.grade import Grade
 from agentloop.graders.judge import Address, Judges
 from agentloop.graders.sample import sample_of
 from agentloop.graders.sandbox import Limits
 
-__all__ = ["Address", "Grade", "Grader", "Judges", "Limits", "compile", "sample_of"]
+__all__ = [
+    "MOST_BYTES",
+    "Address",
+    "Grade",
+    "Grader",
+    "Judges",
+    "Limits",
+    "Server",
+    "compile",
+    "sample_of",
+]

@@ -101,11 +101,34 @@ class Dpo(Body):
     hyperparameters: DpoNumbers = DpoNumbers()
 
 
+class ToolServer(Body):
+    """A tool that is called while the model is trained: `agentloop tools serve` serves such."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    server_url: Annotated[str, Field(pattern=r"^https?://")]
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Sent with each call, and shown to nobody; they are kept as long as the job is."""
+
+
+def _no_two(tools: list[ToolServer] | None) -> list[ToolServer] | None:
+    names = [tool.name for tool in tools or ()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise PydanticCustomError(
+            "wire:invalid_value", "The tool '{name}' has two servers.", {"name": twice[0]}
+        )
+    return tools
+
+
 class Reinforcement(Body):
     """`method.reinforcement`."""
 
     grader: Json
     hyperparameters: ReinforcementNumbers = ReinforcementNumbers()
+    tools: Annotated[list[ToolServer] | None, AfterValidator(_no_two)] = None
+    """Servers of tools that rows offer, by the tool's name: they are called, and what they return
+    is put before the model, until it answers without a call."""
+    max_episode_steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Messages of the model in one episode, at most; 10 where there are tools."""
 
 
 class Method(Body):
@@ -141,7 +164,8 @@ class Method(Body):
             "reinforcement": self.reinforcement,
         }
         section = sections[self.type]
-        return {"type": self.type, self.type: section.model_dump() if section else {}}
+        said = section.model_dump(exclude_none=True) if section else {}
+        return {"type": self.type, self.type: said}
 
 
 def _none(integrations: list[Json] | None) -> list[Json] | None:

@@ -16,6 +16,7 @@ from agentloop.ui.cli import (
     local,
     release,
     store,
+    tools,
     traces,
     tuning,
 )
@@ -69,3 +70,4 @@ app.command()(release.rollback)
 app.add_typer(release.trial, name="trial")
 app.command()(lineage.erase)
 app.add_typer(local.local, name="local")
+app.add_typer(tools.tools, name="tools")
