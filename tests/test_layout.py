@@ -30,6 +30,7 @@ LOCAL = "agentloop.local"
 HOMES = {  # where each dependency lives; nowhere else may import it
     "agents": ("capture/", "ui/"),
     "alembic": ("base/store/migrations/",),
+    "anyio": ("local/",),
     "bpe_openai": ("harvest/tokens",),
     "datasets": ("harvest/exports/arrow", "local/"),
     "fastapi": ("local/",),
