@@ -178,7 +178,7 @@ def test_a_job_calls_its_tools_and_hides_their_headers(client, scripted):
     row = {**ROW, "messages": [{**SYSTEM, "role": "developer"}, user("order 7")]}
     numbers = {"n_epochs": 1, "batch_size": 2, "eval_samples": 2}
     section = {"grader": string_check(), "hyperparameters": numbers, "tools": [tool]}
-    section["max_episode_steps"] = 3
+    section = {**section, "max_episode_steps": 3}
     file = upload(client, [row] * 2)
     job = client.fine_tuning.jobs.create(
         model="parrot",
