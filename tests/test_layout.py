@@ -38,6 +38,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "isal": ("base/store/packing",),
     "jinja2": ("harvest/tokens", "local/"),
     "jsonschema": ("harvest/advice/faults",),
+    "llguidance": ("local/",),
     "nltk": ("graders/similarity",),
     "numpy": ("local/",),
     "openai": ("capture/", "jobs/", "ui/demo/"),

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from agentloop.base.records import Json
-from agentloop.local.api import chat, files, graders, jobs, models, refusals
+from agentloop.local.api import chat, files, graders, jobs, models, refusals, responses
 from agentloop.local.api.keys import Gate
 from agentloop.local.disk.files import Files
 from agentloop.local.disk.jobs import Jobs
@@ -71,4 +71,5 @@ def create_app(
     app.include_router(graders.router())
     app.include_router(models.router(known_models, engine.forget))
     app.include_router(chat.router(known_models, engine))
+    app.include_router(responses.router(known_models, engine))
     return app

@@ -274,7 +274,6 @@ class TestRefusals:
         ("method", "path", "content", "status", "part"),
         [
             ("GET", "/v1/nothing", None, 404, "Invalid URL (GET /v1/nothing)"),
-            ("POST", "/v1/responses", "{}", 404, "use Chat Completions"),
             ("GET", "/v1/chat/completions", None, 405, "Not allowed"),
             ("POST", "/v1/chat/completions", "{", 400, "parse the JSON body"),
             ("POST", "/v1/chat/completions", "[]", 400, "JSON"),
