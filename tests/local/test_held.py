@@ -276,6 +276,14 @@ class TestForms:
         reader = Reader(grammars._dialect.tokenizer.response_template, "", tools=True)
         assert [*reader.feed(self.CALL), *reader.end()] == [Called("cancel", '{"ok": true}')]
 
+    def test_a_row_says_what_its_answers_are_held_to(self, grammars):
+        assert Wish.of(None) == Wish.of({"type": "text"}) == Wish()
+        wish = Wish.of(FORM, [CANCEL])
+        assert (wish.schema, wish.strict) == (ORDER_SCHEMA, True)
+        assert wish.functions == self.WISH.functions
+        assert self.allows(grammars, wish, '{"id": 1, "state": "lost"}')
+        assert not self.allows(grammars, wish, '{"id": 1, "state": "eaten"}')
+
     def test_a_loose_schema_is_kept_as_far_as_it_can_be(self, grammars):
         odd = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
         with pytest.raises(Unkept, match="uniqueItems"):

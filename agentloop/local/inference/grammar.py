@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ from agentloop.local.inference.reading import HERMES
 ANY_OBJECT: Json = {"type": "object"}
 """The schema of `json_object`."""
 
-KEPT = 64
-"""Grammars that stay compiled, for each model."""
+KEPT = 256
+"""Grammars that stay compiled, for each model, and schemas of which it is known what is wrong."""
 
 _SPACE = r"(\n {0,16}| )?"
 """Between two parts of a JSON text: none, one space, or a new line. Without a bound a model could
@@ -56,6 +56,27 @@ class Wish:
     """There is at least one call, and no text."""
     at_most: int | None = None
     """1: no second call; None: as many as it likes."""
+
+    @classmethod
+    def of(cls, response_format: Json | None, tools: Sequence[Json] = ()) -> "Wish":
+        """What `response_format` and `tools` of a request or a training row ask for.
+
+        >>> Wish.of({"type": "json_object"}).schema
+        {'type': 'object'}
+        >>> Wish.of(None, [{"type": "function", "function": {"name": "f"}}]).functions
+        (Function(name='f', schema={}, strict=False),)
+        """
+        told = response_format or {"type": "text"}
+        form = told.get("json_schema") or {}
+        functions = [tool["function"] for tool in tools]
+        return cls(
+            schema=None if told["type"] == "text" else form.get("schema") or ANY_OBJECT,
+            strict=told["type"] != "json_schema" or bool(form.get("strict")),
+            functions=tuple(
+                Function(of["name"], of.get("parameters") or {}, bool(of.get("strict")))
+                for of in functions
+            ),
+        )
 
 
 class Unkept(RecordError):
@@ -123,6 +144,8 @@ class Grammars:
         }
         self._form = _Form.of(dialect)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._looked_at: OrderedDict[str, str] = OrderedDict()
+        """What is wrong with the schemas of late."""
 
     def bound(self, wish: Wish, prompt: str = "") -> Bound | None:
         """What holds one answer to `wish`; None where nothing needs to.
@@ -209,13 +232,22 @@ class Grammars:
     def _json(self, schema: Json, strict: bool, place: str) -> str:
         """`schema` as a part of a grammar."""
         options = {"whitespace_pattern": _SPACE, "lenient": not strict}
-        told = {**schema, "x-guidance": options}
-        part = f"%json {json.dumps(told)}"
-        if wrong := LLMatcher.validate_grammar(f"start: {part}", self._tokenizer):
-            if strict:
-                raise Unkept(_reason(wrong), place)
-            part = f"%json {json.dumps({**ANY_OBJECT, 'x-guidance': options})}"
-        return part
+        part = f"%json {json.dumps({**schema, 'x-guidance': options})}"
+        wrong = self._wrong(part)
+        if wrong and strict:
+            raise Unkept(_reason(wrong), place)
+        return f"%json {json.dumps({**ANY_OBJECT, 'x-guidance': options})}" if wrong else part
+
+    def _wrong(self, part: str) -> str:
+        """What is wrong with a part of a grammar, or nothing."""
+        with self._lock:
+            if part not in self._looked_at:
+                wrong = LLMatcher.validate_grammar(f"start: {part}", self._tokenizer)
+                self._looked_at[part] = wrong
+                if len(self._looked_at) > KEPT:
+                    self._looked_at.popitem(last=False)
+            self._looked_at.move_to_end(part)
+            return self._looked_at[part]
 
     def _literal(self, text: str) -> str:
         """`text` as a part of a grammar; tokens with a name of their own are meant as such."""
