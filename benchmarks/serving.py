@@ -1,8 +1,8 @@
 """What batching gives: chat completions of the tiny model, one at a time against 32 at once.
 
-`held` is the same 32 at once with every tool `strict`: a grammar masks each of their tokens. The three
-take turns, because a machine that others use too has good and bad minutes; the ratio is the
-median.
+`held` is the same 32 at once with every tool `strict`: a grammar masks each of their tokens.
+The three take turns, because a machine that others use too has good and bad minutes; the ratio
+is the median.
 """
 
 import asyncio
