@@ -10,7 +10,7 @@ SELDOM = 200_000
 
 _lock = Lock()
 _inside = 0
-_before = (0, 0, 0)
+_before = _ours = (0, 0, 0)
 
 
 @contextmanager
@@ -18,16 +18,17 @@ def in_masses() -> Iterator[None]:
     """Look for garbage in cycles seldom: records have none, they go when nobody holds them, and to
     look at all of them over and over takes a fifth to a third of the time. It is so for the whole
     process, until the last that asked for it is done."""
-    global _inside, _before
+    global _inside, _before, _ours
     with _lock:
         if not _inside:
             _before = gc.get_threshold()
-            gc.set_threshold(max(SELDOM, _before[0]) if _before[0] else 0, *_before[1:])
+            _ours = max(SELDOM, _before[0]) if _before[0] else 0, *_before[1:]
+            gc.set_threshold(*_ours)
         _inside += 1
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
-            if not _inside:
+            if not _inside and gc.get_threshold() == _ours:  # the application may have had its say
                 gc.set_threshold(*_before)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from agentloop.base.errors import NotFound, RecordError, StoreError
 from agentloop.base.records import Call, Erasure, Judged, Trace
+from agentloop.base.records.masses import in_masses
 from agentloop.base.store import changes, erasure, inspection
 from agentloop.base.store import tables as t
 from agentloop.base.store.batch import Batch, Storable
@@ -102,7 +103,8 @@ class Store:
         Raises:
             RecordError: feedback or a call names a trace or a call that is not stored.
         """
-        self._write(self._ready(records), records)
+        with in_masses():
+            self._write(self._ready(records), records)
 
     def put_each(self, parts: Sequence[Sequence[Storable]]) -> Iterator[Exception | None]:
         """Write all of each part in a transaction of its own, or none of it, in their order. While
@@ -114,9 +116,10 @@ class Store:
         soon: Soon[Batch] | None = None
         for part, following in zip_longest(parts, parts[1:]):
             try:
-                batch = soon.result() if soon else self._ready(part)
-                soon = Soon(partial(self._ready, following, batch)) if following else None
-                self._write(batch, part)
+                with in_masses():
+                    batch = soon.result() if soon else self._ready(part)
+                    soon = Soon(partial(self._ready, following, batch)) if following else None
+                    self._write(batch, part)
             except Exception as error:  # noqa: BLE001 - whoever asked decides what to make of it
                 soon = None  # it took for granted that this is stored
                 yield error

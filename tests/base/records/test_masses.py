@@ -53,3 +53,9 @@ def test_who_has_switched_it_off_keeps_it_off():
     with in_masses():
         assert gc.get_threshold()[0] == 0
     assert gc.get_threshold()[0] == 0
+
+
+def test_what_the_application_says_meanwhile_stays():
+    with in_masses():
+        gc.set_threshold(5_000, 5, 5)
+    assert gc.get_threshold() == (5_000, 5, 5)
