@@ -252,6 +252,15 @@ class Answer:
         """Tokens of all choices so far."""
         return sum(len(generation.out) for generation in self._generations)
 
+    @property
+    def cached(self) -> int:
+        """Tokens of the prompt that had been computed before."""
+        return int(self._generations[0].reused)
+
+    def length(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._dialect.encode(text))
+
     def _reader(self) -> Reader:
         return Reader(
             getattr(self._dialect.tokenizer, "response_template", None),

@@ -160,11 +160,16 @@ class Telling:
         else:
             response = {**self._told("completed"), "completed_at": now()}
         asked, written = self._answer.asked, self._answer.written
+        thoughts = [item for item in self._items.done if item["type"] == "reasoning"]
+        thought = sum(self._answer.length(item["content"][0]["text"]) for item in thoughts)
         response["usage"] = {
             "input_tokens": asked,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens_details": {
+                "cached_tokens": self._answer.cached,
+                "cache_write_tokens": 0,
+            },
             "output_tokens": written,
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": thought},
             "total_tokens": asked + written,
         }
         if self._body.store is not False:

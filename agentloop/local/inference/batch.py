@@ -36,6 +36,8 @@ class Run:
         self.out: list[int] = []
         self.finish: str | None = None
         """None while it goes on; then `stop`, `length`, or `failed`: no token may come next."""
+        self.reused = 0
+        """Tokens of the prompt that had been computed before."""
         self.odds: list[Odds] = []
         """Of each token written, where `sampling` says them."""
         self.wanted = tokens(self.prompt)
@@ -122,7 +124,8 @@ class Batch:
         first = len(self.runs)
         starts = []
         for n, run in enumerate(group):
-            starts.append(self._reuse(first + n, run))
+            run.reused = self._reuse(first + n, run)
+            starts.append(run.reused)
         rests = [run.prompt[start:] for run, start in zip(group, starts, strict=True)]
         # Only a run that is alone may be longer than one pass.
         while len(rests[0]) > PREFILL:
