@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from agentloop.local import tiny
 from agentloop.local.inference.dialect import Dialect
-from agentloop.local.inference.grammar import Function, Grammars, Unkept, Wish
+from agentloop.local.inference.grammar import Function, Grammars, Unkept, Wish, _Form
 from agentloop.local.inference.reading import Called, Reader
 from tests.local.parrot import ORDER, SYSTEM, TOOLS, user
 from tests.local.test_chat import COUNT, FLIP, HI, ask, refusal
@@ -289,6 +289,53 @@ class TestForms:
         with pytest.raises(Unkept, match="uniqueItems"):
             grammars.bound(Wish(schema=odd))
         assert self.allows(grammars, Wish(schema=odd, strict=False), "[1, 1]")
+
+
+CALLS = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' + message.role + '\\n' + message.content -}}
+{%- for call in message.tool_calls or [] -%}CALL{%- endfor -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+WRITTEN = "call.function.name + '\", \"parameters\": ' + call.function.arguments + '}'"
+
+
+def speaking(base, call):
+    """A dialect that writes calls by that piece of a template, and reads the Hermes form."""
+    dialect = Dialect(base)
+    dialect.template = dialect.tokenizer.chat_template = CALLS.replace("CALL", call, 1)
+    dialect.tokenizer.response_template = None
+    return dialect
+
+
+@pytest.mark.parametrize(
+    ("call", "form"),
+    [
+        (
+            f"""{{{{- '{{"name": "' + {WRITTEN} -}}}}""",
+            ('{"name": "', '", "parameters": ', "}", ""),
+        ),
+        (
+            "{{- '[CALL]' + call.function.name + '[ARGS]' + call.function.arguments -}}",
+            ("[CALL]", "[ARGS]", "", ""),
+        ),
+        ("{{- '<f>' + call.function.arguments + '|' + call.function.name + '</f>' -}}", None),
+        ("{{- '<f>' + call.function.name + '</f>' -}}", None),
+    ],
+    ids=["json", "marks", "arguments-first", "no-arguments"],
+)
+def test_a_form_of_calls_is_learned_from_the_template(base, call, form):
+    assert _Form.of(speaking(base, call)) == form
+
+
+def test_a_form_that_is_not_read_again_is_not_held(base):
+    must = Wish(functions=(Function("cancel", {}, True),), must_call=True)
+    call = "{{- '[CALL]' + call.function.name + '[ARGS]' + call.function.arguments -}}"
+    with pytest.raises(Unkept, match="form"):
+        Grammars(speaking(base, call)).bound(must)
+    assert Grammars(Dialect(base)).bound(must)
 
 
 class TestOdds:

@@ -20,7 +20,7 @@ from llguidance.hf import from_tokenizer
 from agentloop.base.errors import RecordError
 from agentloop.base.records import Json
 from agentloop.local.inference.dialect import Dialect
-from agentloop.local.inference.reading import HERMES
+from agentloop.local.inference.reading import HERMES, Called, Reader
 
 ANY_OBJECT: Json = {"type": "object"}
 """The schema of `json_object`."""
@@ -142,7 +142,9 @@ class Grammars:
             number: token.content
             for number, token in dialect.tokenizer.added_tokens_decoder.items()
         }
-        self._form = _Form.of(dialect)
+        form = _Form.of(dialect)
+        # A call that nobody could read is no call.
+        self._form = form if form is not None and form.is_read(dialect) else None
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._looked_at: OrderedDict[str, str] = OrderedDict()
         """What is wrong with the schemas of late."""
@@ -296,6 +298,14 @@ class _Form(NamedTuple):
         if not (gap.startswith(rest) and gap.endswith(open) and len(gap) >= len(rest + open)):
             return None
         return cls(open, middles.pop(), rest, gap[len(rest) : len(gap) - len(open)])
+
+    def is_read(self, dialect: Dialect) -> bool:
+        """Whether what is written so is taken apart again."""
+        template = getattr(dialect.tokenizer, "response_template", None)
+        prompt = dialect.prompt([{"role": "user", "content": "q"}]).text
+        reader = Reader(template, prompt, tools=True)
+        text = f"{self.open}probe_name{self.middle}{{}}{self.close}"
+        return [*reader.feed(text), *reader.end()] == [Called("probe_name", "{}")]
 
     def opener(self, added: Mapping[int, str]) -> int | None:
         """The token that a call begins with and text does not have."""
