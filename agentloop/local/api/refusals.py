@@ -20,12 +20,6 @@ BAD_JSON = (
 )
 
 
-HINTS = {
-    "/v1/uploads": ". This server has no uploads in parts; send the whole file to /v1/files.",
-}
-"""For paths that clients may ask for and this server does not have."""
-
-
 class WireError(Exception):
     """A request that is refused, and how."""
 
@@ -84,7 +78,7 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         where = f"{request.method} {request.url.path}"
         if error.status_code == 404:
-            message = f"Invalid URL ({where}){HINTS.get(request.url.path, '')}"
+            message = f"Invalid URL ({where})"
         elif error.status_code == 405:
             message = f"Not allowed: {where}. (HINT: Perhaps you meant another HTTP method?)"
         else:
