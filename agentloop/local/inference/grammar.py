@@ -79,8 +79,11 @@ class Wish:
         )
 
 
-class Unkept(RecordError):
-    """A wish that cannot be kept. `place` says which part: `schema`, `calls`, or a function."""
+class Unkept(ValueError):
+    """A wish that cannot be kept; who asks for it makes an error of its own of that.
+
+    `place` says which part: `schema`, `calls`, or the name of a function.
+    """
 
     def __init__(self, message: str, place: str = "") -> None:
         super().__init__(message)
