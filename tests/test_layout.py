@@ -39,6 +39,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "isal": ("base/store/packing",),
     "jinja2": ("harvest/tokens", "local/"),
     "jsonschema": ("harvest/advice/faults",),
+    "llguidance": ("local/",),
     "nltk": ("graders/similarity",),
     "numpy": ("local/",),
     "openai": ("capture/", "graders/judge.py", "jobs/", "ui/demo/"),
