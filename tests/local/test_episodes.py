@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from agentloop import graders
+from agentloop.base.records import Json
 from agentloop.local.inference.dialect import Dialect
 from agentloop.local.training.rollouts import Item, Rollouts
 from agentloop.local.training.tools import Asked, Tools
@@ -177,8 +178,8 @@ def test_a_job_calls_its_tools_and_hides_their_headers(client, scripted):
     tool = {"name": "get_order", "server_url": server.url, "headers": {"X-Key": "secret"}}
     row = {**ROW, "messages": [{**SYSTEM, "role": "developer"}, user("order 7")]}
     numbers = {"n_epochs": 1, "batch_size": 2, "eval_samples": 2}
-    section = {"grader": string_check(), "hyperparameters": numbers, "tools": [tool]}
-    section = {**section, "max_episode_steps": 3}
+    section: Json = {"grader": string_check(), "hyperparameters": numbers, "tools": [tool]}
+    section["max_episode_steps"] = 3
     file = upload(client, [row] * 2)
     job = client.fine_tuning.jobs.create(
         model="parrot",
@@ -212,3 +213,45 @@ def test_a_tool_that_no_row_offers_is_refused(client, scripted):
     job = finished(client, job.id)
     assert (job.status, job.error.code) == ("failed", "invalid_training_file")
     assert "no row of the training file has it" in job.error.message
+
+
+SHAPE = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "coin",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"side": {"type": "string", "enum": ["heads", "tails"]}},
+            "required": ["side"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_answers_are_held_to_the_response_format_of_the_job(dialect, model):
+    row = {"messages": [SYSTEM, user("flip")]}
+    item = Item(row, dialect.prompt(row["messages"], None))
+    with graders.compile(string_check()) as grader:
+        rollouts = Rollouts(dialect, grader, temperature=1.0, longest=200, response_format=SHAPE)
+        played = rollouts.play(model, [item] * 8, seed="s")
+    assert {one.sample["output_json"]["side"] for one in played} <= {"heads", "tails"}
+
+
+def test_a_response_format_that_cannot_be_kept_fails_its_job_with_the_reason(client):
+    file = upload(client, [{"messages": [user("hi")], "label": "x"}] * 2)
+    shape = {"name": "x", "strict": True, "schema": {"type": "nothing"}}
+    section = {
+        "grader": string_check(),
+        "response_format": {"type": "json_schema", "json_schema": shape},
+    }
+    job = client.fine_tuning.jobs.create(
+        model="parrot",
+        training_file=file,
+        validation_file=file,
+        method={"type": "reinforcement", "reinforcement": section},
+    )
+    job = finished(client, job.id)
+    assert (job.status, job.error.code) == ("failed", "invalid_response_format")
+    assert job.error.param == "method.reinforcement.response_format"

@@ -101,6 +101,43 @@ class Dpo(Body):
     hyperparameters: DpoNumbers = DpoNumbers()
 
 
+class JsonSchema(Body):
+    """`response_format.json_schema`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    schema_: Annotated[Json | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """`response_format`."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> "ResponseFormat":
+        if self.type == "json_schema" and self.json_schema is None:
+            raise PydanticCustomError(
+                "wire:missing_required_parameter",
+                "Missing required parameter: 'response_format.json_schema'.",
+            )
+        return self
+
+    @property
+    def wanted(self) -> Json | None:
+        """The schema that the answer is held to; None for text."""
+        if self.type == "text":
+            return None
+        return (self.json_schema and self.json_schema.schema_) or {"type": "object"}
+
+    @property
+    def strict(self) -> bool:
+        """Whether a schema that cannot be kept is refused."""
+        return self.json_schema is None or bool(self.json_schema.strict)
+
+
 class ToolServer(Body):
     """A tool that is called while the model is trained: `agentloop tools serve` serves such."""
 
@@ -127,6 +164,8 @@ class Reinforcement(Body):
     tools: Annotated[list[ToolServer] | None, AfterValidator(_no_two)] = None
     """Servers of tools that rows offer, by the tool's name: they are called, and what they return
     is put before the model, until it answers without a call."""
+    response_format: ResponseFormat | None = None
+    """What answers are held to, as in chat completions: then graders have `sample.output_json`."""
     max_episode_steps: Annotated[int, Field(ge=1, le=100)] | None = None
     """Messages of the model in one episode, at most; 10 where there are tools."""
 
@@ -164,7 +203,7 @@ class Method(Body):
             "reinforcement": self.reinforcement,
         }
         section = sections[self.type]
-        said = section.model_dump(exclude_none=True) if section else {}
+        said = section.model_dump(exclude_none=True, by_alias=True) if section else {}
         return {"type": self.type, self.type: said}
 
 

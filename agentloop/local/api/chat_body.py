@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from agentloop.base.records import Json
 from agentloop.local.api.answering import Order
-from agentloop.local.api.bodies import Body
+from agentloop.local.api.bodies import Body, ResponseFormat
 
 
 class Loose(BaseModel):
@@ -106,43 +106,6 @@ class StreamOptions(Body):
 
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
-
-
-class JsonSchema(Body):
-    """`response_format.json_schema`."""
-
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-    description: str | None = None
-    schema_: Annotated[Json | None, Field(alias="schema")] = None
-    strict: bool | None = None
-
-
-class ResponseFormat(Body):
-    """`response_format`."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @model_validator(mode="after")
-    def _has_its_schema(self) -> "ResponseFormat":
-        if self.type == "json_schema" and self.json_schema is None:
-            raise PydanticCustomError(
-                "wire:missing_required_parameter",
-                "Missing required parameter: 'response_format.json_schema'.",
-            )
-        return self
-
-    @property
-    def wanted(self) -> Json | None:
-        """The schema that the answer is held to; None for text."""
-        if self.type == "text":
-            return None
-        return (self.json_schema and self.json_schema.schema_) or {"type": "object"}
-
-    @property
-    def strict(self) -> bool:
-        """Whether a schema that cannot be kept is refused."""
-        return self.json_schema is None or bool(self.json_schema.strict)
 
 
 class Choice(NamedTuple):

@@ -19,6 +19,7 @@ from agentloop.base.records import Complaint, Json
 from agentloop.graders import Grade, Grader
 from agentloop.graders import compile as compiled
 from agentloop.local.inference.dialect import Dialect
+from agentloop.local.inference.grammar import Unkept
 from agentloop.local.queue.checking import not_rendered, too_long
 from agentloop.local.recipes import REINFORCEMENT
 from agentloop.local.training import settings
@@ -60,7 +61,9 @@ def _train(task: Task, grader: Grader, tools: Tools) -> None:
         longest=recipe.answer_tokens,
         tools=tools,
         steps=steps,
+        response_format=task.job.method["reinforcement"].get("response_format"),
     )
+    held(items, rollouts)
     rewards = Rewards(rollouts, items, seed=task.job.seed)
     progress = Progress(task, model=lambda: trainer.model, each_epoch=False, extra=rewards.figures)
     trainer = GRPOTrainer(
@@ -129,6 +132,27 @@ def unoffered(items: Sequence[Item], tools: Tools) -> None:
                 "training_file",
             )
         )
+
+
+def held(items: Sequence[Item], rollouts: Rollouts) -> None:
+    """See that answers can be held to what is asked of them.
+
+    Raises:
+        Unfit: a schema has what cannot be kept.
+    """
+    for number, item in enumerate(items, 1):
+        try:
+            rollouts.bound(item)
+        except Unkept as error:
+            in_job = error.place == "schema"
+            where = "'response_format'" if in_job else f"tool {error.place!r} of example {number}"
+            raise Unfit(
+                Complaint(
+                    "invalid_response_format" if in_job else "invalid_training_file",
+                    f"The schema of {where} cannot be kept: {error}",
+                    "method.reinforcement.response_format" if in_job else "training_file",
+                )
+            ) from error
 
 
 class Rewards:

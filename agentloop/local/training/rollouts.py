@@ -18,6 +18,7 @@ from agentloop.graders import Grade, Grader, sample_of
 from agentloop.local.inference import weights
 from agentloop.local.inference.batch import Batch, Run, generate
 from agentloop.local.inference.dialect import Dialect, Prompt
+from agentloop.local.inference.grammar import Bound, Grammars, Wish
 from agentloop.local.inference.reading import Reader, message
 from agentloop.local.inference.sampling import Sampling
 from agentloop.local.training.tools import Asked, Tools
@@ -76,13 +77,17 @@ class Rollouts:
         longest: int,
         tools: Tools | None = None,
         steps: int = STEPS,
+        response_format: Json | None = None,
     ) -> None:
         """
         Args:
             longest: tokens of one message.
             tools: who is called; None: nobody, and a call ends a rollout.
             steps: messages of the model in an episode, at most.
+            response_format: what answers are held to, as in chat completions.
         """
+        self._response_format = response_format
+        self._grammars: Grammars | None = None
         self._dialect, self._grader = dialect, grader
         self._temperature, self._longest = temperature, longest
         self._tools, self._steps = tools or Tools(()), steps
@@ -112,12 +117,25 @@ class Rollouts:
         grades = iter(self._grader.grade_many([(one.sample, one.item.row) for one in kept]))
         return [None if one.dropped is not None else next(grades) for one in rollouts]
 
+    def bound(self, item: Item) -> Bound | None:
+        """What an answer to it is held to, as in serving.
+
+        Raises:
+            Unkept: it asks for what cannot be kept.
+        """
+        wish = Wish.of(self._response_format, item.row.get("tools") or ())
+        if wish.schema is None and not any(function.strict for function in wish.functions):
+            return None
+        if self._grammars is None:
+            self._grammars = Grammars(self._dialect)
+        return self._grammars.bound(wish, item.prompt.text)
+
     def _answer(self, model: Any, rollouts: Sequence[Rollout], seeds: Sequence[int]) -> None:
         """The next message of each."""
         runs = [
             Run(
                 [*one.item.prompt.ids, *one.ids],
-                Sampling(self._temperature, seed=seed),
+                Sampling(self._temperature, seed=seed, bound=self.bound(one.item)),
                 max(1, min(self._longest, self._room(one))),
             )
             for one, seed in zip(rollouts, seeds, strict=True)
