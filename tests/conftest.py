@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from itertools import count
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy
@@ -13,8 +14,11 @@ from tests import postgres
 
 os.environ.pop("OPENAI_API_KEY", None)
 for name in [name for name in os.environ if name.startswith("AGENTLOOP_")]:
-    if name != "AGENTLOOP_REQUIRE_POSTGRES":
+    if name != "AGENTLOOP_REQUIRE_POSTGRES" and not name.startswith("AGENTLOOP_CONFORMANCE_"):
         del os.environ[name]
+
+ASKED = urlsplit(os.environ.get("AGENTLOOP_CONFORMANCE_URL", "")).hostname
+"""The one other machine that somebody may want to be reached; see `local/test_conformance.py`."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +44,7 @@ def _no_request_gets_out() -> Iterator[None]:
 
 def _refuse_strangers(host: object) -> None:
     name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
-    if name not in ("localhost", "::1", "testserver") and not name.startswith("127."):
+    if name not in ("localhost", "::1", "testserver", ASKED) and not name.startswith("127."):
         raise AssertionError(f"a test wants to reach {name!r}")
 
 

@@ -44,10 +44,20 @@ class Grade(Record):
     seconds: float = 0.0
     """Wall time that grading took."""
 
+    usage: dict[str, dict[str, int]] = {}
+    """Model that judged -> `prompt_tokens`, `completion_tokens`, `total_tokens`."""
+
+    judge: str | None = None
+    """The model that judged, as its server calls it."""
+
     @property
     def failed(self) -> bool:
         """Whether any error flag is raised: then the reward says nothing about the sample."""
         return any(value is True for value in self.errors.values())
+
+    @property
+    def _tokens(self) -> int | None:
+        return sum(used["total_tokens"] for used in self.usage.values()) if self.usage else None
 
     def to_response(self, *, name: str, type: str) -> Json:
         """The answer of `POST /v1/fine_tuning/alpha/graders/run`, for a grader so named."""
@@ -59,9 +69,9 @@ class Grade(Record):
                 "errors": dict(self.errors),
                 "execution_time": self.seconds,
                 "scores": {},
-                "token_usage": None,
-                "sampled_model_name": None,
+                "token_usage": self._tokens,
+                "sampled_model_name": self.judge,
             },
             "sub_rewards": dict(self.sub_rewards),
-            "model_grader_token_usage_per_model": {},
+            "model_grader_token_usage_per_model": {m: dict(used) for m, used in self.usage.items()},
         }

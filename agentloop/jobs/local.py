@@ -12,7 +12,10 @@ class Local(OpenAI):
     api: Api = "chat"
     capability = Capability(
         **SERVICES["local"].model_dump(),
-        graders=("string_check", "text_similarity", "python", "multi"),
+        graders=(
+            *("string_check", "text_similarity", "python", "score_model", "label_model"),
+            *("endpoint", "multi"),
+        ),
         bills=False,
     )
 

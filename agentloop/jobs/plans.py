@@ -34,7 +34,7 @@ def plan(
     """What training `base` on `dataset` at a provider would do. Asks nobody, uploads nothing."""
     chosen = dict(hyperparameters or {})
     grader = grader or dataset.grader
-    tokens = sum(len(row.line.encode()) for row in dataset.rows) // BYTES_PER_TOKEN
+    tokens, by = _tokens(dataset)
     epochs = chosen.get("n_epochs")
     epochs = epochs if isinstance(epochs, int) else None
     price = at.capability.price(base)
@@ -55,11 +55,20 @@ def plan(
         suffix=suffix,
         seed=seed,
         refusals=(*_refusals(dataset, at, chosen, grader), *_terms(dataset, base)),
-        notes=(
-            *at.capability.notes,
-            f"tokens are an estimate, {BYTES_PER_TOKEN} bytes each; the job counts them exactly",
-        ),
+        notes=(*at.capability.notes, f"tokens {by}; the job counts them exactly"),
     )
+
+
+def _tokens(dataset: Dataset) -> tuple[int, str]:
+    """The tokens of the rows to train on, and how they are known."""
+    counted = [row.note["tokens"] for row in dataset.rows if "tokens" in row.note]
+    if dataset.rows and len(counted) == len(dataset.rows):
+        return sum(
+            counted
+        ), f"are as the harvest counted them for {dataset.recipe.get('tokenizer')}"
+    size = sum(len(row.line.encode()) for row in dataset.rows)
+    estimate = f"are an estimate, {BYTES_PER_TOKEN} bytes each (a harvest with --tokenizer counts)"
+    return size // BYTES_PER_TOKEN, estimate
 
 
 def expected_epochs(rows: int) -> int:

@@ -17,6 +17,7 @@ from agentloop.base.errors import ConfigError
 from agentloop.local.api.keys import LOOPBACK
 from agentloop.local.app import create_app
 from agentloop.local.disk.root import Root
+from agentloop.local.queue.courier import Webhook
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def serve(
     max_batch: int = 64,
     memory: int = 0,
     threads: int = 0,
+    save_every: float = 30.0,
+    webhook: Webhook | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. Prints nothing; `ROOT/server.json` is there while it listens.
 
@@ -48,7 +51,8 @@ def serve(
         port: 0 takes a free one; `server.json` says which.
         key: what clients must show as bearer token, required beyond loopback; None takes the
             environment's AGENTLOOP_LOCAL_KEY, if there is one.
-        warm, max_batch, memory, threads: see `create_app`.
+        warm, max_batch, memory, threads, save_every: see `create_app`.
+        webhook: who is told of the ends of jobs; None takes what the environment says.
 
     Raises:
         ConfigError: no key beyond loopback, the port is taken, a base is no model folder, or
@@ -65,6 +69,8 @@ def serve(
         max_batch=max_batch,
         memory=memory,
         threads=threads,
+        save_every=save_every,
+        webhook=webhook or Webhook.of(os.environ),
     ).run()
 
 
@@ -83,6 +89,8 @@ class Server:
         max_batch: int = 64,
         memory: int = 0,
         threads: int = 0,
+        save_every: float = 30.0,
+        webhook: Webhook | None = None,
     ) -> None:
         """See `serve`."""
         if host not in LOOPBACK and not key:
@@ -101,6 +109,8 @@ class Server:
                 max_batch=max_batch,
                 memory=memory,
                 threads=threads,
+                save_every=save_every,
+                webhook=webhook,
             )
             self._socket = _listen(host, port)
         except BaseException:

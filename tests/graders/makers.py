@@ -34,6 +34,31 @@ def python(body: str = "return 1.0", **fields: object) -> Json:
     return {"type": "python", "name": "py", "source": source, **fields}
 
 
+def score_model(**fields: object) -> Json:
+    """A judge says how good the answer is."""
+    return {
+        "type": "score_model",
+        "name": "judge",
+        "model": "judge-1",
+        "input": [
+            {"role": "system", "content": "You grade answers."},
+            {"role": "user", "content": "Wanted: {{item.label}}\nAnswer: {{sample.output_text}}"},
+        ],
+        **fields,
+    }
+
+
+def label_model(**fields: object) -> Json:
+    """A judge says whether the answer is good."""
+    spec = score_model(type="label_model", labels=["good", "bad"], passing_labels=["good"])
+    return {**spec, **fields}
+
+
+def endpoint(url: str = "http://127.0.0.1:9/", **fields: object) -> Json:
+    """A server says what the answer is worth."""
+    return {"type": "endpoint", "name": "theirs", "url": url, **fields}
+
+
 def multi(formula: str = "a", **graders: Json) -> Json:
     """A formula over sub-graders by name."""
     return {

@@ -13,7 +13,8 @@ from agentloop.graders import sample_of
 from agentloop.graders.grade import NO_ERRORS
 from agentloop.graders.templates import Template
 
-from .makers import multi, python, string_check, text_similarity
+from .makers import label_model, multi, python, score_model, string_check, text_similarity
+from .servers import judged
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 SCHEMAS = DATA / "openai-openapi" / "finetune_jobs_and_chat.f85dbe2.schema.json"
@@ -82,10 +83,13 @@ def test_a_request_of_the_published_schema_is_run(type_):
         ("string_check", "GraderStringCheck"),
         ("text_similarity", "GraderTextSimilarity"),
         ("python", "GraderPython"),
+        ("score_model", "GraderScoreModel"),
+        ("label_model", "GraderLabelModel"),
     ],
 )
 def test_the_canonical_json_is_valid(type_, definition):
-    valid(graders.compile(SPECS[type_]).spec, definition)
+    spec = {"score_model": score_model(), "label_model": label_model(), **SPECS}[type_]
+    valid(graders.compile(spec).spec, definition)
 
 
 def test_every_published_metric_is_computed_or_refused_with_the_way_out():
@@ -106,7 +110,8 @@ def test_every_published_metric_is_computed_or_refused_with_the_way_out():
 #
 # Their rewards cannot be computed again here: the grader is a score_model, so a judge (o3-mini)
 # gave them. What can be checked without the judge is checked on every one of the 50: that its
-# templates find everything they ask for, and the one step of its rubric that needs no judge.
+# templates find everything they ask for, that what a judge answers is the reward, and the one step
+# of its rubric that needs no judge.
 
 FIRST_STEP = """
 def grade(sample, item):
@@ -133,13 +138,33 @@ def rollouts():
     ]
 
 
-@pytest.mark.parametrize(
-    "config",
-    ["ZavaRetailAgent/data/rft_grader-config.json", "RFT_Countdown/data/grader_config_aoai.json"],
-)
-def test_a_grader_that_asks_a_model_is_refused_not_guessed(config):
-    with pytest.raises(GraderError, match="'score_model' is not offered yet"):
-        graders.compile(published(FOUNDRY / config))
+def test_a_judge_that_answers_what_theirs_did_gives_the_recorded_rewards_of_all_50(scripted):
+    config = published(ZAVA / "data" / "rft_grader-config.json")
+    recorded = rollouts()
+    question = Template(config["input"][-1]["content"])
+    said = {
+        question.render({"sample": sample, "item": item}): reward
+        for sample, item, reward in recorded
+    }
+
+    def answer(asked):
+        reward = said[asked["messages"][-1]["content"]]
+        return judged(json.dumps({"steps": [], "result": reward}))
+
+    server = scripted(answer)
+    with graders.compile(config, judges=server.judges) as grader:
+        grades = grader.grade_many((sample, item) for sample, item, _ in recorded)
+    assert [grade.reward for grade in grades] == [reward for _, _, reward in recorded]
+    assert not any(grade.failed for grade in grades)
+
+
+def test_the_judge_of_the_countdown_demo_scores_in_its_own_range(scripted):
+    config = published(FOUNDRY / "RFT_Countdown" / "data" / "grader_config_aoai.json")
+    row = published(FOUNDRY / "RFT_Countdown" / "data" / "countdown_valid_15.jsonl")[0]
+    server = scripted(lambda _: judged('{"steps": [], "result": 7}'))
+    with graders.compile(config, judges=server.judges) as grader:
+        assert grader.grade("1 + 2 = 3", row).reward == 5.0
+    assert server.asked[0]["messages"][0]["role"] == "system"  # a developer, where they know none
 
 
 def test_the_templates_of_the_retail_grader_find_everything_in_all_50_rollouts():

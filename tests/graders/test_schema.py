@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from agentloop import graders
 from agentloop.base.errors import GraderError
 
-from .makers import multi, python, string_check, text_similarity
+from .makers import (
+    endpoint,
+    label_model,
+    multi,
+    python,
+    score_model,
+    string_check,
+    text_similarity,
+)
 
-KNOWN = "known are multi, python, string_check, text_similarity"
+KNOWN = "known are endpoint, label_model, multi, python, score_model, string_check, text_similarity"
 
 
 def without(spec, field):
@@ -26,13 +34,32 @@ def without(spec, field):
         ({"type": 3}, f"type: 3 is no grader; {KNOWN}"),
         (
             {"type": "score_model"},
-            f"type: 'score_model' is not offered yet (it asks a model); {KNOWN}",
+            "model: missing; a score_model grader needs type, model, input",
+        ),
+        ({"type": "endpoint"}, "url: missing; an endpoint grader needs type, url"),
+        (
+            endpoint(url="ftp://x"),
+            "url: String should match pattern '^https?://', not 'ftp://x'",
         ),
         (
-            {"type": "label_model"},
-            f"type: 'label_model' is not offered yet (it asks a model); {KNOWN}",
+            score_model(range=[1, 0]),
+            "range: the lower end comes first, and the upper one is above it",
         ),
-        ({"type": "endpoint"}, f"type: 'endpoint' is not offered yet (it asks a server); {KNOWN}"),
+        (
+            score_model(input=[{"role": "bot", "content": "x"}]),
+            "input.0.role: Input should be 'system', 'developer', 'user' or 'assistant', not 'bot'",
+        ),
+        (
+            score_model(input=[{"role": "user", "content": "{{item.a"}]),
+            (
+                "input[0].content: '{{item.a' is no path; write {{ item.name }} or "
+                "{{ sample.name }}, with .name and [0] to go deeper"
+            ),
+        ),
+        (
+            label_model(passing_labels=["fine"]),
+            "'fine' in passing_labels is none of the labels",
+        ),
         (
             without(string_check(), "reference"),
             "reference: missing; a string_check grader needs type, input, reference, operation",

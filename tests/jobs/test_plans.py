@@ -33,6 +33,21 @@ def test_a_plan_counts_rows_and_tokens_and_asks_nobody():
     assert made.usd == pytest.approx(25.0 * made.tokens * 5 / 1e6, abs=1e-4)
 
 
+def test_tokens_that_the_harvest_has_counted_are_not_estimated():
+    counted = [Row(body=ROW, note={"tokens": 10 + n}) for n in range(20)]
+    dataset = a_dataset().but(rows=tuple(counted), recipe={"tokenizer": "gpt-4.1"})
+    made = plan(dataset, provider("openai"), base="gpt-4.1-2025-04-14")
+    assert made.tokens == sum(range(10, 30))
+    assert made.notes[-1].startswith("tokens are as the harvest counted them for gpt-4.1;")
+
+
+def test_tokens_that_were_counted_of_some_rows_only_are_estimated():
+    some = [Row(body=ROW, note={"tokens": 10}), Row(body=ROW)]
+    made = plan(a_dataset().but(rows=tuple(some)), provider("openai"), base="gpt-4.1-2025-04-14")
+    assert made.tokens == 2 * len(Row(body=ROW).line) // 4
+    assert "tokens are an estimate, 4 bytes each" in made.notes[-1]
+
+
 def test_what_is_not_known_to_cost_something_is_not_said_to_cost_nothing():
     assert plan(a_dataset(), provider("openai"), base="gpt-9").usd is None
     assert plan(a_dataset(), provider("local"), base="anything").usd == 0.0
@@ -61,20 +76,20 @@ def test_reinforcement_wants_validation_rows_and_a_grader():
 
 
 def test_a_grader_that_a_provider_has_not_is_refused():
-    grader = {"type": "multi", "graders": {"a": {"type": "score_model"}}}
-    (refusal,) = refusals(a_dataset(Method.RFT, valid=1), grader=grader)
-    assert refusal == "local has no grader of type 'score_model'"
+    grader = {"type": "multi", "graders": {"a": {"type": "endpoint"}}}
+    found = refusals(a_dataset(Method.RFT, valid=1), "openai", grader=grader)
+    assert "openai has no grader of type 'endpoint'" in found
 
 
 @pytest.mark.parametrize(
     "parts",
-    [{"a": {"type": "score_model"}}, [{"type": "score_model"}], {"type": "score_model"}],
+    [{"a": {"type": "lambda"}}, [{"type": "lambda"}], {"type": "lambda"}],
     ids=["by name", "a list", "one alone"],
 )
 def test_the_parts_of_a_multi_grader_may_stand_in_each_published_shape(parts):
     grader = {"type": "multi", "graders": parts}
     (refusal,) = refusals(a_dataset(Method.RFT, valid=1), grader=grader)
-    assert refusal == "local has no grader of type 'score_model'"
+    assert refusal == "local has no grader of type 'lambda'"
 
 
 def test_pairs_of_tool_calls_are_refused_where_the_provider_does_not_take_them():

@@ -11,6 +11,7 @@ from agentloop.local.disk.files import Files
 from agentloop.local.disk.jobs import ARROWS, Jobs, Status, TuningJob
 from agentloop.local.disk.models import Model, Models
 from agentloop.local.disk.root import Root
+from agentloop.local.disk.standing import Standing, leave, stand, standing
 
 
 def a_job(**fields):
@@ -227,3 +228,34 @@ class TestModels:
         models.forget("ftjob-1")
         assert [model.id for model in models.all()] == ["b", "ft:ftjob-12"]
         assert len(Models(folders / "models", {"b": folders / "base"}).all()) == 2
+
+
+class TestStanding:
+    def filled(self, job, step):
+        made = job / "trainer" / f"checkpoint-{step}"
+        made.mkdir(parents=True)
+        (made / "weights").write_text(str(step))
+        return made
+
+    def test_what_is_being_saved_is_not_seen_before_it_is_whole(self, tmp_path):
+        half = self.filled(tmp_path, 9)
+        assert standing(tmp_path) is None
+        stand(tmp_path, half, 9)
+        assert standing(tmp_path) == Standing(9, tmp_path / "resume-9")
+
+    def test_the_latest_is_the_one_of_most_steps_and_the_only_one(self, tmp_path):
+        stand(tmp_path, self.filled(tmp_path, 9), 9)
+        stand(tmp_path, self.filled(tmp_path, 10), 10)
+        assert standing(tmp_path) == Standing(10, tmp_path / "resume-10")
+        assert not (tmp_path / "resume-9").exists()
+
+    def test_of_two_that_a_crash_left_the_later_counts(self, tmp_path):
+        for step in (9, 10):
+            self.filled(tmp_path, step).rename(tmp_path / f"resume-{step}")
+        assert standing(tmp_path).step == 10
+
+    def test_nothing_is_left_of_a_job_that_is_over(self, tmp_path):
+        stand(tmp_path, self.filled(tmp_path, 9), 9)
+        self.filled(tmp_path, 12)
+        leave(tmp_path)
+        assert list(tmp_path.iterdir()) == []

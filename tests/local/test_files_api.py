@@ -104,6 +104,13 @@ def test_missing_and_unknown_parts_are_named(server):
         assert answer.json()["error"]["param"] == param
 
 
+def test_a_long_text_in_a_form_is_not_kept_in_memory(server):
+    text = {"purpose": "x" * (5 << 20)}
+    answer = httpx2.post(f"{server.url}/v1/files", data=text, files={"file": ("x.jsonl", LINE)})
+    assert answer.status_code == 400
+    assert "texts of the form are longer than" in answer.json()["error"]["message"]
+
+
 def test_a_file_may_have_a_time_to_live(client):
     made = client.files.create(
         file=("x.jsonl", LINE),

@@ -85,3 +85,38 @@ def test_what_a_worker_left_unfinished_is_deleted_with_its_job(root, jobs, queue
     half.mkdir()
     queue._tidy("ftjob-1")
     assert not half.exists()
+
+
+def a_checkpoint(step, reward=None):
+    metrics = {"step": step} if reward is None else {"step": step, "full_valid_mean_reward": reward}
+    return {"step_number": step, "metrics": metrics}
+
+
+def steps(checkpoints):
+    return [one["step_number"] for one in checkpoints]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "kept", "gone"),
+    [
+        ([0.2, 0.9, 0.4, 0.5], [4, 3, 2], [1]),
+        ([0.9, 0.1, 0.8, 0.7], [4, 3, 1], [2]),
+        ([0.5, 0.5, 0.5, 0.5], [4, 3, 2], [1]),
+        ([0.9, 0.8, 0.7, 0.1], [3, 2, 1], [4]),
+        ([None, None, None, None], [4, 3, 2], [1]),
+        ([0.1, 0.2], [2, 1], []),
+    ],
+)
+def test_of_reinforcement_the_best_three_are_kept_newest_first(rewards, kept, gone):
+    newest_first = [a_checkpoint(n, reward) for n, reward in enumerate(rewards, 1)][::-1]
+    best, rest = foreman._best(newest_first)
+    assert (steps(best), steps(rest)) == (kept, gone)
+
+
+def test_a_job_that_begins_again_loses_the_models_that_it_never_told_of(root, jobs, queue):
+    queued(jobs, 1)
+    jobs.advance("ftjob-1", Status.RUNNING)
+    (root.models / "ftjob-1-step-3").mkdir()
+    queue.start()
+    assert not (root.models / "ftjob-1-step-3").exists()
+    assert "starts again from the beginning" in jobs.events("ftjob-1")[-1]["message"]

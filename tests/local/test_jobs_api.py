@@ -203,14 +203,15 @@ def test_a_job_that_is_not_there(client):
         assert caught.value.code == "fine_tune_not_found"
 
 
-def test_pausing_is_refused(client):
+def test_a_job_that_is_over_is_neither_paused_nor_resumed(client):
     job = client.fine_tuning.jobs.create(model="parrot", training_file=upload(client, ROWS[:1]))
+    finished(client, job.id)
     for call in (client.fine_tuning.jobs.pause, client.fine_tuning.jobs.resume):
-        with pytest.raises(openai.BadRequestError, match="cannot pause jobs"):
+        with pytest.raises(openai.BadRequestError, match="is failed") as caught:
             call(job.id)
+        assert caught.value.code == "invalid_status"
         with pytest.raises(openai.NotFoundError):
             call("ftjob-nope")
-    finished(client, job.id)
 
 
 def test_graders_are_tried_before_a_job_is(client):

@@ -43,15 +43,20 @@ def _exclusive(schema):
     return schema
 
 
-@pytest.fixture(scope="module")
-def fits():
-    published = json.loads(real(*SCHEMAS).read_text(), object_hook=_exclusive)
+def published():
+    """Holds a value against the schema of that name."""
+    schemas = json.loads(real(*SCHEMAS).read_text(), object_hook=_exclusive)
 
     def check(name, value):
-        schema = {"$ref": f"#/$defs/{name}", "$defs": published["$defs"]}
+        schema = {"$ref": f"#/$defs/{name}", "$defs": schemas["$defs"]}
         jsonschema.Draft202012Validator(schema).validate(value)
 
     return check
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return published()
 
 
 @pytest.fixture

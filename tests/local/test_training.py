@@ -213,8 +213,10 @@ def test_what_the_grader_likes_is_reinforced(client, reinforced):
     numbers = reinforced.method.reinforcement.hyperparameters
     assert (numbers.n_epochs, numbers.batch_size, numbers.eval_samples) == (3, 4, 4)
     assert reinforced.trained_tokens > 0
-    (kept,) = client.fine_tuning.jobs.checkpoints.list(reinforced.id)
-    assert kept.fine_tuned_model_checkpoint == reinforced.fine_tuned_model
+    kept = list(client.fine_tuning.jobs.checkpoints.list(reinforced.id))
+    assert [one.step_number for one in kept] == [3, 2]
+    assert kept[0].fine_tuned_model_checkpoint == reinforced.fine_tuned_model
+    assert kept[1].fine_tuned_model_checkpoint.endswith(":ckpt-step-2")
     answer = client.chat.completions.create(
         model=reinforced.fine_tuned_model, messages=ORDER[:2], tools=TOOLS, temperature=0
     )

@@ -55,25 +55,36 @@ Count = Annotated[int | str, BeforeValidator(_number(True, 1, 1_000_000))]
 
 
 class SupervisedNumbers(Body):
-    """Hyperparameters of `supervised`."""
+    """Hyperparameters of `supervised`. `auto` takes what `recipes` has for the size of the base;
+    the job shows which number that was once it runs."""
 
     n_epochs: Epochs = AUTO
+    """How often the training file is gone through, 1 to 50."""
     batch_size: BatchSize = AUTO
+    """Rows of one step, 1 to 256."""
     learning_rate_multiplier: Multiplier = AUTO
+    """Times the recipe's learning rate, above 0; `auto` is 1. No absolute rate: 2e-5 would be next
+    to nothing."""
 
 
 class DpoNumbers(SupervisedNumbers):
     """Hyperparameters of `dpo`."""
 
     beta: Beta = AUTO
+    """Pull towards the model that training starts from, above 0 and up to 2: the higher, the less
+    the model may change for the sake of the preferences."""
 
 
 class ReinforcementNumbers(SupervisedNumbers):
     """Hyperparameters of `reinforcement`."""
 
     compute_multiplier: Compute = AUTO
+    """Times the recipe's answers to each prompt, above 1e-5 and up to 10; `auto` is 1. There are
+    two answers at least: their rewards are compared."""
     eval_interval: Count = AUTO
+    """Steps between two looks at the validation file, each of which makes a checkpoint."""
     eval_samples: Count = AUTO
+    """Answers to each of its prompts."""
     reasoning_effort: Literal["default"] = "default"
     """These models do not reason at different lengths."""
 

@@ -1,16 +1,16 @@
 """`/v1/files`: upload, list, retrieve, read, delete."""
 
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
-from starlette.datastructures import FormData, UploadFile
 
 from agentloop.base.records import Json
 from agentloop.base.records.complaint import no_lines
+from agentloop.local.api.forms import Form, missing, received, unknown
 from agentloop.local.api.pages import page
 from agentloop.local.api.refusals import WireError
 from agentloop.local.disk.atomic import parse
@@ -19,13 +19,11 @@ from agentloop.local.disk.files import Files
 LARGEST = 512 << 20
 """Bytes of one file; OpenAI's limit."""
 
-_FORM = 1 << 20
-"""Bytes that a form may have around the file."""
-
 PURPOSES = ("fine-tune",)
 """What a file may be uploaded for. Results of jobs are `fine-tune-results`."""
 
-_LONGEST_LIFE = 30 * 24 * 3600
+SHORTEST_LIFE, LONGEST_LIFE = 3600, 30 * 24 * 3600
+"""Seconds after which a file may expire."""
 
 
 def router(files: Files) -> APIRouter:
@@ -34,9 +32,7 @@ def router(files: Files) -> APIRouter:
 
     @paths.post("")
     async def create(request: Request) -> Json:
-        if int(request.headers.get("content-length", 0)) > LARGEST + _FORM:
-            raise _too_large()
-        async with request.form(max_files=1) as form:
+        async with received(request, name="file", folder=files.folder, largest=LARGEST) as form:
             return await run_in_threadpool(_create, files, form)
 
     @paths.get("")
@@ -68,48 +64,52 @@ def router(files: Files) -> APIRouter:
     return paths
 
 
-def _too_large() -> WireError:
-    return WireError(
-        f"The file is larger than {LARGEST} bytes.", status=413, param="file", code="file_too_large"
-    )
-
-
 def _known(files: Files, id: str) -> Json:
     if (about := files.get(id)) is None:
         raise WireError(f"No such File object: {id}", status=404, param="id")
     return about
 
 
-def _create(files: Files, form: FormData) -> Json:
-    upload, purpose = form.get("file"), form.get("purpose")
-    for name in form:
+def _create(files: Files, form: Form) -> Json:
+    for name in form.fields:
         if name not in ("file", "purpose") and not name.startswith("expires_after["):
-            raise WireError(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-    for name, value in (("file", upload), ("purpose", purpose)):
-        if value is None:
-            raise WireError(
-                f"Missing required parameter: '{name}'.",
-                param=name,
-                code="missing_required_parameter",
-            )
-    if not isinstance(upload, UploadFile):
+            raise unknown(name)
+    if "file" in form.fields:
         raise WireError("'file' is the file itself, not a text.", param="file")
-    if purpose not in PURPOSES:
-        raise WireError(f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
-    if (upload.size or 0) > LARGEST:
-        raise _too_large()
+    if (uploaded := form.file) is None:
+        raise missing("file")
+    if "purpose" not in form.fields:
+        raise missing("purpose")
+
+    def fill(path: Path) -> str | None:
+        uploaded.rename(path)
+        return checked(path)
+
     return files.add(
-        filename=Path(upload.filename or "upload.jsonl").name,
-        purpose=str(purpose),
-        fill=lambda path: _fill(upload.file, path),
-        lifetime=_lifetime(form),
+        filename=form.filename or "upload.jsonl",
+        purpose=known_purpose(form.fields["purpose"]),
+        fill=fill,
+        lifetime=_lifetime(form.fields),
     )
 
 
-def _fill(source: BinaryIO, path: Path) -> str | None:
-    """Write the upload to `path`; what is wrong with it beyond its first line, if something is."""
-    with path.open("wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
+def known_purpose(purpose: str) -> str:
+    """`purpose`, if files can be uploaded for it.
+
+    Raises:
+        WireError: they cannot.
+    """
+    if purpose not in PURPOSES:
+        raise WireError(f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
+    return purpose
+
+
+def checked(path: Path) -> str | None:
+    """What is wrong with the file beyond its first line, if something is.
+
+    Raises:
+        WireError: it has no line, or its first one is no JSON object.
+    """
     rows = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -135,18 +135,27 @@ def _fault(line: bytes) -> str | None:
     return None if isinstance(row, dict) else "line is not a dictionary"
 
 
-def _lifetime(form: FormData) -> int | None:
-    anchor, seconds = form.get("expires_after[anchor]"), form.get("expires_after[seconds]")
+def _lifetime(fields: Mapping[str, str]) -> int | None:
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
     if anchor is None and seconds is None:
         return None
-    if anchor != "created_at" or not str(seconds).isdigit():
+    if anchor != "created_at" or seconds is None or not seconds.isdecimal():
         raise WireError(
             "'expires_after' needs the anchor 'created_at' and a number of seconds.",
             param="expires_after",
         )
-    lifetime = int(str(seconds))
-    if not 3600 <= lifetime <= _LONGEST_LIFE:
+    return known_lifetime(int(seconds))
+
+
+def known_lifetime(seconds: int) -> int:
+    """`seconds`, if a file may live so long.
+
+    Raises:
+        WireError: that is less than an hour or more than 30 days.
+    """
+    if not SHORTEST_LIFE <= seconds <= LONGEST_LIFE:
         raise WireError(
-            f"'expires_after[seconds]' is between 3600 and {_LONGEST_LIFE}.", param="expires_after"
+            f"'expires_after[seconds]' is between {SHORTEST_LIFE} and {LONGEST_LIFE}.",
+            param="expires_after",
         )
-    return lifetime
+    return seconds

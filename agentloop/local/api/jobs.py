@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`: create, list, retrieve, cancel, events, checkpoints."""
+"""`/v1/fine_tuning/jobs`: create, list, retrieve, cancel, pause, resume, events."""
 
 import random
 import re
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from agentloop.base.errors import TransitionError
 from agentloop.base.records import Json
+from agentloop.graders import Judges
 from agentloop.local.api.bodies import JobBody, Method, Supervised
 from agentloop.local.api.graders import compiled
 from agentloop.local.api.pages import page
@@ -29,14 +30,20 @@ class Queue(Protocol):
     def cancel(self, id: str) -> TuningJob:
         """Stop it. Raises TransitionError when it is over."""
 
+    def pause(self, id: str) -> TuningJob:
+        """Save it and let it wait. Raises TransitionError unless it is queued or running."""
 
-def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
-    """The paths of `jobs`."""
+    def resume(self, id: str) -> TuningJob:
+        """Go on with it. Raises TransitionError unless it is paused."""
+
+
+def router(jobs: Jobs, files: Files, models: Models, queue: Queue, judges: Judges) -> APIRouter:
+    """The paths of `jobs`; `judges` says where models of graders are asked."""
     paths = APIRouter(prefix="/v1/fine_tuning/jobs")
 
     @paths.post("")
     def create(body: JobBody) -> Json:
-        method = _method(body)
+        method = _method(body, judges)
         if models.get(body.model) is None:
             known = ", ".join(model.id for model in models.all())
             raise WireError(
@@ -89,19 +96,27 @@ def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
         try:
             return queue.cancel(id).wire
         except TransitionError as error:
-            raise WireError(
-                f"Job has already completed: {id} ({jobs.get(id).status})",
-                param="fine_tune_id",
-                code="invalid_status",
-            ) from error
+            raise _not_now(f"Job has already completed: {id} ({jobs.get(id).status})") from error
 
     @paths.post("/{id}/pause")
-    @paths.post("/{id}/resume")
     def pause(id: str) -> Json:
         _known(jobs, id)
-        raise WireError(
-            "This server cannot pause jobs; cancel the job and start another.", code="unsupported"
-        )
+        try:
+            return queue.pause(id).wire
+        except TransitionError as error:
+            raise _not_now(
+                f"Job {id} is {jobs.get(id).status}; one that is queued or running can be paused."
+            ) from error
+
+    @paths.post("/{id}/resume")
+    def resume(id: str) -> Json:
+        _known(jobs, id)
+        try:
+            return queue.resume(id).wire
+        except TransitionError as error:
+            raise _not_now(
+                f"Job {id} is {jobs.get(id).status}; one that is paused can be resumed."
+            ) from error
 
     @paths.get("/{id}/events")
     def events(
@@ -122,6 +137,11 @@ def router(jobs: Jobs, files: Files, models: Models, queue: Queue) -> APIRouter:
         return page(jobs.checkpoints(id), after=after, limit=limit)
 
     return paths
+
+
+def _not_now(message: str) -> WireError:
+    """The job is in another state than the request needs."""
+    return WireError(message, param="fine_tune_id", code="invalid_status")
 
 
 def _known(jobs: Jobs, id: str) -> TuningJob:
@@ -147,7 +167,7 @@ def _file(files: Files, id: str, param: str) -> str:
     return id
 
 
-def _method(body: JobBody) -> Method:
+def _method(body: JobBody, judges: Judges) -> Method:
     """The method of the job; the grader of a reinforcement job is known to work.
 
     Raises:
@@ -163,6 +183,9 @@ def _method(body: JobBody) -> Method:
         )
     if body.method.reinforcement is not None:
         param = "method.reinforcement.grader"
-        with compiled(body.method.reinforcement.grader, param=param):
-            pass
+        with compiled(body.method.reinforcement.grader, judges, param=param) as grader:
+            if why := grader.unready:  # each of its answers would be worth 0
+                raise WireError(
+                    f"The grader cannot grade here: {why}.", param=param, code="invalid_grader"
+                )
     return body.method

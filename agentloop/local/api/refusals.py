@@ -23,7 +23,6 @@ BAD_JSON = (
 HINTS = {
     "/v1/responses": ". This server has no Responses API; use Chat Completions. In the Agents SDK: "
     "set_default_openai_api('chat_completions').",
-    "/v1/uploads": ". This server has no uploads in parts; send the whole file to /v1/files.",
 }
 """For paths that clients may ask for and this server does not have."""
 

@@ -4,7 +4,9 @@
     ├── lock             held by the one server that owns this folder
     ├── server.json      pid, port and url of that server while it listens
     ├── files/ID/        object.json, content
+    ├── uploads/ID/      upload.json, and each part under its id
     ├── jobs/ID/         job.json, events.jsonl, checkpoints.json, train.jsonl, valid.jsonl, log
+    │   └── resume-STEP/   what training goes on from
     └── models/JOB[-step-N]/   model.json and the weights
 
 A thing is there or it is not: files are written aside and renamed, folders are filled aside and

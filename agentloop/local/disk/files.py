@@ -15,12 +15,14 @@ class Files:
     """Every file of a server, as OpenAI's file objects, with their contents on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = self._folder = folder
+        """Where they lie. What is unfinished may be put here aside; see `atomic.beside`."""
         self._lock = threading.RLock()
         self._objects: dict[str, Json] = {}
         found = [read_json(path) for path in folder.glob("*/object.json")]
         for stored in sorted(found, key=lambda stored: int(stored["serial"])):
             self._objects[stored["object"]["id"]] = stored["object"]
+        self.all()  # those whose time is over are deleted
 
     def add(
         self,
@@ -37,6 +39,7 @@ class Files:
                 something is. When it raises, there is no file.
             lifetime: seconds until it is deleted; None keeps it.
         """
+        self.all()  # those whose time is over make room
         id = fresh("file-")
         aside = beside(self._folder / id)
         aside.mkdir()

@@ -23,6 +23,7 @@ class Status(StrEnum):
     VALIDATING = "validating_files"
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -32,13 +33,29 @@ _ENDS = frozenset({Status.FAILED, Status.CANCELLED})
 
 ARROWS: dict[Status, frozenset[Status]] = {
     Status.VALIDATING: frozenset({Status.QUEUED}) | _ENDS,
-    Status.QUEUED: frozenset({Status.RUNNING}) | _ENDS,
-    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.QUEUED}) | _ENDS,
+    Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.SUCCEEDED}) | _ENDS,
+    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.QUEUED, Status.PAUSED}) | _ENDS,
+    Status.PAUSED: frozenset({Status.QUEUED, Status.SUCCEEDED}) | _ENDS,
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
-"""Where each state may go next. Running goes back to queued when the server died under it."""
+"""Where each state may go next.
+
+Running goes back to queued when server or process died under it. A job that is paused, and perhaps
+resumed, in its last step succeeds all the same: its process had nothing left to do.
+"""
+
+
+class Owed(Record):
+    """An event about the end of a job that its receiver has not taken yet."""
+
+    id: str
+    """The same at every try, so that a receiver can tell a repetition."""
+    created_at: int
+    tries: int = 0
+    due: int = 0
+    """The second from which it may be tried."""
 
 
 class TuningJob(Record):
@@ -60,6 +77,7 @@ class TuningJob(Record):
     fine_tuned_model: str | None = None
     trained_tokens: int | None = None
     result_files: tuple[str, ...] = ()
+    owed: Owed | None = None
     serial: int = Field(default_factory=time.time_ns)
     """Orders jobs that were created within one second."""
 
@@ -90,7 +108,7 @@ class TuningJob(Record):
     def wire(self) -> Json:
         """OpenAI's fine-tuning job object."""
         return {
-            **self.model_dump(mode="json", exclude={"serial"}),
+            **self.model_dump(mode="json", exclude={"serial", "owed"}),
             "object": "fine_tuning.job",
             "organization_id": "org-local",
             "hyperparameters": self.hyperparameters if self.kind == "supervised" else {},
@@ -101,8 +119,11 @@ class TuningJob(Record):
 class Jobs:
     """Every job of a server. Changes are on disk before they are seen."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, tell: bool = False) -> None:
+        """`tell`: whether somebody is to be told when a job ends; see `owing`."""
+        self.ended = threading.Event()
+        """Set when a job has ended, or somebody waits for that in vain."""
+        self._folder, self._telling = folder, tell
         self._lock = threading.RLock()
         self._jobs: dict[str, TuningJob] = {}
         for path in folder.glob("*/job.json"):
@@ -166,7 +187,18 @@ class Jobs:
                 raise TransitionError(f"job {id!r} is {job.status} and cannot become {to}")
             if not ARROWS[to]:
                 fields = {"finished_at": now(), "estimated_finish": None, **fields}
-            return self.change(id, status=to, **fields)
+                if self._telling:
+                    fields["owed"] = Owed(id=fresh("evt_"), created_at=now())
+            changed = self.change(id, status=to, **fields)
+        if changed.done:
+            self.ended.set()
+        return changed
+
+    def owing(self) -> list[tuple[TuningJob, Owed]]:
+        """Jobs of whose end somebody must still be told, the first to have ended first."""
+        with self._lock:
+            found = [(job, job.owed) for job in self._jobs.values() if job.owed is not None]
+        return sorted(found, key=lambda one: (one[1].created_at, one[0].serial))
 
     def note(
         self,

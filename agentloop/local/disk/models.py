@@ -1,7 +1,7 @@
 """Models that can be called: the bases the server was given, and what its jobs made of them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from agentloop.base.errors import ConfigError
@@ -99,11 +99,13 @@ class Models:
         discard(model.folder)
         return True
 
-    def forget(self, job: str) -> None:
-        """Delete everything that an unfinished run of the job left."""
+    def forget(self, job: str, *, but: Collection[str] = ()) -> None:
+        """Delete everything that an unfinished run of the job left, except the models `but`."""
         for folder in [self._folder / job, *self._folder.glob(f"{job}-step-*")]:
             with self._lock:
                 names = [id for id, model in self._tuned.items() if model.folder == folder]
+                if any(name in but for name in names):
+                    continue
                 for name in names:
                     del self._tuned[name]
             discard(folder)

@@ -18,6 +18,7 @@ class Root:
         self.files = self.folder / "files"
         self.jobs = self.folder / "jobs"
         self.models = self.folder / "models"
+        self.uploads = self.folder / "uploads"
         self._lock: int | None = None
 
     @property
@@ -32,7 +33,7 @@ class Root:
             ConfigError: another server holds it, or it cannot be made.
         """
         try:
-            for folder in (self.files, self.jobs, self.models):
+            for folder in (self.files, self.jobs, self.models, self.uploads):
                 folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -47,7 +48,7 @@ class Root:
             ) from error
         self._lock = lock
         self.announcement.unlink(missing_ok=True)
-        for folder in (self.folder, self.files, self.jobs, self.models):
+        for folder in (self.folder, self.files, self.jobs, self.models, self.uploads):
             sweep(folder)
 
     def release(self) -> None:
@@ -59,6 +60,13 @@ class Root:
     def announce(self, about: Json) -> None:
         """Write `server.json`."""
         write_json(self.announcement, about)
+
+    @property
+    def url(self) -> str | None:
+        """Where the server of this folder listens; None: it does not."""
+        with suppress(OSError, ValueError, KeyError):
+            return str(read_json(self.announcement)["url"])
+        return None
 
     def withdraw(self) -> None:
         """Remove `server.json`."""

@@ -16,6 +16,8 @@ from agentloop.local.disk.ids import fresh, now
 from agentloop.local.disk.jobs import Jobs, Status, TuningJob
 from agentloop.local.disk.models import Models
 from agentloop.local.disk.root import Root
+from agentloop.local.disk.standing import Standing, ask_to_pause, leave, standing
+from agentloop.local.judges import OwnJudges
 from agentloop.local.queue.checking import check
 from agentloop.local.queue.nursery import Nursery
 from agentloop.local.queue.process import Worker
@@ -23,7 +25,7 @@ from agentloop.local.queue.process import Worker
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = 3
-"""The last ones are kept, as at OpenAI."""
+"""The last ones are kept, as at OpenAI; of reinforcement the best ones."""
 
 AGAIN = 1.0
 """Seconds until something that found no room on the disk is tried again."""
@@ -40,17 +42,24 @@ class Foreman:
         models: Models,
         *,
         ready: Callable[[], object] | None,
+        save_every: float = 30.0,
+        judges: Callable[[], OwnJudges] | None = None,
     ) -> None:
         """
         Args:
             ready: see `Nursery`.
+            save_every: seconds of training between two saved states, at least.
+            judges: where models of graders are asked now; None: as the environment says.
         """
+        self._judges = judges or (lambda: OwnJudges(None, None, ()))
+        self._save_every = save_every
         self._root, self._jobs, self._files, self._models = root, jobs, files, models
         self._nursery = Nursery(root.folder / "worker.log", ready=ready)
         self._unchecked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._queued: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._engaging = threading.Lock()
+        self._pausing = threading.Lock()
         self._current: tuple[str, Worker] | None = None
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -65,18 +74,9 @@ class Foreman:
             elif job.status is Status.QUEUED:
                 self._queued.put(job.id)
             elif job.status is Status.RUNNING:
-                self._models.forget(job.id)
-                self._jobs.keep(job.id, [])
-                self._jobs.advance(
-                    job.id, Status.QUEUED, trained_tokens=None, estimated_finish=None
-                )
-                self._jobs.note(
-                    job.id,
-                    "The server stopped while this job was running; training starts again from "
-                    "the beginning",
-                    level="warn",
-                )
-                self._queued.put(job.id)
+                self._again(job.id, "The server stopped while this job was running")
+            elif job.done:
+                self._forget(job)
         for thread in self._threads:
             thread.start()
 
@@ -109,7 +109,46 @@ class Foreman:
             current = self._current
         if current is not None and current[0] == id:
             current[1].end()
+        else:
+            self._forget(job)
         return job
+
+    def pause(self, id: str) -> TuningJob:
+        """Have the job stop after its present step, and wait for `resume`.
+
+        Raises:
+            TransitionError: it is not queued or running.
+        """
+        with self._pausing:
+            job = self._jobs.advance(id, Status.PAUSED, estimated_finish=None)
+            ask_to_pause(self._jobs.folder(id), True)
+        self._jobs.note(id, "The job was paused")
+        return job
+
+    def resume(self, id: str) -> TuningJob:
+        """Let the job go on from where it stands, when its turn comes.
+
+        Raises:
+            TransitionError: it is not paused.
+        """
+        with self._pausing:
+            if (job := self._jobs.get(id)).status is not Status.PAUSED:
+                raise TransitionError(f"job {id!r} is {job.status} and cannot be resumed")
+            job = self._jobs.advance(id, Status.QUEUED)
+        self._jobs.note(id, "The job was resumed, moving job to queued state")
+        self._queued.put(id)
+        return job
+
+    def _again(self, id: str, why: str) -> None:
+        """Queue a job whose server or process died, from where it stands or from the beginning."""
+        stands = standing(self._jobs.folder(id))
+        kept = self._jobs.checkpoints(id) if stands else []
+        self._jobs.keep(id, kept)
+        self._models.forget(id, but=[one["fine_tuned_model_checkpoint"] for one in kept])
+        self._jobs.advance(id, Status.QUEUED, trained_tokens=None, estimated_finish=None)
+        where = f"goes on from step {stands.step}" if stands else "starts again from the beginning"
+        self._jobs.note(id, f"{why}; training {where}", level="warn")
+        self._queued.put(id)
 
     # --- checking ---------------------------------------------------------------------------
 
@@ -176,18 +215,23 @@ class Foreman:
                 self._fail_whatever(id, error)
 
     def _train(self, id: str) -> None:
+        folder = self._jobs.folder(id)
         try:
-            job = self._jobs.advance(id, Status.RUNNING)
+            with self._pausing:
+                job = self._jobs.advance(id, Status.RUNNING)
+                ask_to_pause(folder, False)
         except TransitionError:
-            return  # it was cancelled while it waited
-        self._jobs.note(id, "Fine-tuning job started")
+            return  # it was cancelled or paused while it waited
+        begun = standing(folder)
+        told = f"Training goes on from step {begun.step}" if begun else "Fine-tuning job started"
+        self._jobs.note(id, told)
         worker = self._engaged(job)
         if worker is None:
             return
         try:
             for report in worker.reports():
-                if self._going(id):
-                    self._hear(self._jobs.get(id), report)
+                if not (job := self._jobs.get(id)).done:
+                    self._hear(job, report)
         finally:
             worker.end()
             with self._engaging:
@@ -197,14 +241,38 @@ class Foreman:
             if not self._closing.is_set():
                 self._tidy(id)
         if not self._closing.is_set() and self._going(id):
-            reason = worker.last_words(self._jobs.folder(id) / "log")
+            self._lost(id, worker.last_words(folder / "log"), begun)
+
+    def _lost(self, id: str, reason: str, begun: Standing | None) -> None:
+        """The process of a job that runs has died. It goes on where it got further since the
+        latest process began: what kills every process at one place ends in the end."""
+        stands = standing(self._jobs.folder(id))
+        if stands is not None and (begun is None or stands.step > begun.step):
+            self._again(id, reason)
+        else:
             self._fail(id, Complaint("worker_died", reason, None))
+            self._forget(self._jobs.get(id))
 
     def _tidy(self, id: str) -> None:
-        """Delete what a job that has not succeeded left, now that its worker has ended."""
+        """Delete what the job's worker, which has ended, left unfinished."""
         sweep(self._root.models)
-        if self._jobs.get(id).status is not Status.SUCCEEDED:
-            self._models.forget(id)
+        job = self._jobs.get(id)
+        if job.done:
+            self._forget(job)
+        elif job.status is Status.PAUSED:
+            stands = standing(self._jobs.folder(id))
+            self._jobs.change(id, estimated_finish=None)
+            self._jobs.note(id, f"Training was saved at step {stands.step if stands else 0}")
+
+    def _forget(self, job: TuningJob) -> None:
+        """Delete what a job that is over no longer needs. The checkpoints of one that was cancelled
+        stay; of one that failed nobody knows what they are worth."""
+        leave(self._jobs.folder(job.id))
+        if job.status is Status.FAILED and self._jobs.checkpoints(job.id):
+            self._jobs.keep(job.id, [])
+        if job.status is not Status.SUCCEEDED:
+            kept = [one["fine_tuned_model_checkpoint"] for one in self._jobs.checkpoints(job.id)]
+            self._models.forget(job.id, but=kept)
 
     def _going(self, id: str) -> bool:
         return self._jobs.get(id).status is Status.RUNNING
@@ -218,6 +286,8 @@ class Foreman:
             # Whoever cancels or closes changes the state first and looks for the worker then.
             if self._closing.is_set() or not self._going(job.id):
                 worker.end()
+                with self._engaging:
+                    self._current = None
                 return None
             if worker.assign(assignment):
                 return worker
@@ -229,7 +299,8 @@ class Foreman:
         base = self._models.get(job.model)
         if base is None:
             raise NotFound(
-                f"the model {job.model!r} is gone; was the server started without its --base?"
+                f"the model {job.model!r} is gone; it was deleted, or the server was started "
+                "without its --base"
             )
         return {
             "job": job.model_dump(mode="json"),
@@ -238,6 +309,8 @@ class Foreman:
             "on_base": base.folder is None or base.weights != base.folder,
             "folder": str(self._jobs.folder(job.id)),
             "models": str(self._root.models),
+            "save_every": self._save_every,
+            "judges": self._judges().told,
         }
 
     def _hear(self, job: TuningJob, report: Json) -> None:
@@ -268,10 +341,15 @@ class Foreman:
             "step_number": what["step"],
             "metrics": what["metrics"],
         }
-        kept = [checkpoint, *self._jobs.checkpoints(job.id)]
-        self._jobs.keep(job.id, kept[:CHECKPOINTS])
-        for old in kept[CHECKPOINTS:]:
-            self._models.delete(old["fine_tuned_model_checkpoint"])
+        earlier = self._jobs.checkpoints(job.id)
+        # One of this step or a later one was made before a crash and is now made again.
+        kept = [checkpoint, *(one for one in earlier if one["step_number"] < what["step"])]
+        kept, gone = _best(kept) if job.kind == "reinforcement" else _latest(kept)
+        self._jobs.keep(job.id, kept)
+        for old in gone:
+            # What the last step made is the job's result.
+            if (name := old["fine_tuned_model_checkpoint"]) != job.tuned_name:
+                self._models.delete(name)
         self._jobs.note(job.id, f"Checkpoint created at step {what['step']}: {model.id}")
 
     def _hear_failed(self, job: TuningJob, what: Any) -> None:
@@ -292,6 +370,23 @@ class Foreman:
         )
         self._jobs.note(job.id, f"New fine-tuned model created: {what['model']}")
         self._jobs.note(job.id, "The job has successfully completed")
+
+
+def _latest(checkpoints: list[Json]) -> tuple[list[Json], list[Json]]:
+    """The checkpoints, newest first, that are kept, and those that are not."""
+    return checkpoints[:CHECKPOINTS], checkpoints[CHECKPOINTS:]
+
+
+def _best(checkpoints: list[Json]) -> tuple[list[Json], list[Json]]:
+    """`_latest` for reinforcement: those of the highest reward on the validation file are kept, of
+    equal ones the newest. Without such a file there is nothing to choose by."""
+    ranked = sorted(checkpoints, key=_reward, reverse=True)
+    gone = ranked[CHECKPOINTS:]
+    return [one for one in checkpoints if one not in gone], gone
+
+
+def _reward(checkpoint: Json) -> float:
+    return float(checkpoint["metrics"].get("full_valid_mean_reward") or 0.0)
 
 
 def _copied(source: Path, target: Path) -> None:

@@ -20,6 +20,10 @@ PATIENCE = 5.0
 """Seconds that a worker has to end when it is asked to."""
 
 
+SECRETS = frozenset({"AGENTLOOP_LOCAL_KEY", "AGENTLOOP_LOCAL_WEBHOOK_SECRET"})
+"""Variables of the environment that are the server's alone."""
+
+
 class Process(Protocol):
     """What a worker needs of its process; `subprocess.Popen` is one."""
 
@@ -106,10 +110,10 @@ class Worker:
 
 
 def program(log_file: Path, *options: str, **pipes: Any) -> "subprocess.Popen[bytes]":
-    """A process of `agentloop.local.worker`, which knows nothing of the server's key."""
+    """A process of `agentloop.local.worker`, which knows none of the server's secrets."""
     package = Path(agentloop.__file__).parents[1]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-    inherited = {k: v for k, v in os.environ.items() if k != "AGENTLOOP_LOCAL_KEY"}
+    inherited = {k: v for k, v in os.environ.items() if k not in SECRETS}
     with log_file.open("wb") as errors:
         return subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-P", "-m", "agentloop.local.worker", *options],

@@ -19,6 +19,7 @@ from agentloop.local.recipes import DPO
 from agentloop.local.training import settings
 from agentloop.local.training.progress import Progress
 from agentloop.local.training.report import Unfit
+from agentloop.local.training.resuming import run
 from agentloop.local.training.task import Task
 from agentloop.local.training.thrift import save_tokens
 
@@ -79,7 +80,8 @@ def train(task: Task) -> None:
     save_tokens(trainer.model)
     if trainer.ref_model is not None:
         save_tokens(trainer.ref_model)
-    trainer.train()
+    if not run(trainer, task, progress):
+        return
     tokens = sum(len(ids) for pair in pairs for ids in pair)
     task.report.done(
         model=task.tuned_name,

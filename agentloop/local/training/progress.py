@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ _SECONDS = 1.0
 """Between two estimates of the time to finish."""
 
 
+def epoch_ends(state: Any) -> bool:
+    """Whether the latest step was the last of its epoch; a pause may end training before that."""
+    return bool(state.epoch == int(state.epoch))
+
+
 class Progress(TrainerCallback):  # type: ignore[misc] # transformers has no types
     """Watches a trainer."""
 
@@ -79,6 +84,8 @@ class Progress(TrainerCallback):  # type: ignore[misc] # transformers has no typ
         self._validated, self._each_epoch = validated, each_epoch
         self._table: dict[int, Json] = {}
         self._start = self._told = time.time()
+        self._first = 0
+        """Steps that an earlier process made."""
 
     @property
     def results(self) -> Path:
@@ -90,14 +97,25 @@ class Progress(TrainerCallback):  # type: ignore[misc] # transformers has no typ
             rows.writerows([[row.get(k, "") for k in _COLUMNS] for row in self._table.values()])
         return path
 
+    @property
+    def steps(self) -> list[Json]:
+        """The figures of every step so far."""
+        return list(self._table.values())
+
+    def recall(self, steps: Sequence[Json]) -> None:
+        """Go on after `steps`, which an earlier process made."""
+        self._table = {row["step"]: row for row in steps}
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self._start = self._told = time.time()
+        self._first = state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         now = time.time()
-        if now - self._told >= _SECONDS or state.global_step == 1:
+        made = state.global_step - self._first
+        if now - self._told >= _SECONDS or made == 1:
             self._told = now
-            left = (now - self._start) / state.global_step * (state.max_steps - state.global_step)
+            left = (now - self._start) / made * (state.max_steps - state.global_step)
             self._task.report.progress(estimated_finish=round(now + left))
 
     def on_log(
@@ -113,7 +131,7 @@ class Progress(TrainerCallback):  # type: ignore[misc] # transformers has no typ
             self.tell(state, {**figures, **self._extra()})
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        if self._each_epoch and not self._validated:
+        if self._each_epoch and not self._validated and epoch_ends(state):
             self.checkpoint(state)
 
     def on_evaluate(

@@ -23,6 +23,7 @@ from agentloop.local.recipes import REINFORCEMENT
 from agentloop.local.training import settings
 from agentloop.local.training.progress import Progress
 from agentloop.local.training.report import Unfit
+from agentloop.local.training.resuming import run
 from agentloop.local.training.rollouts import Item, Rollouts
 from agentloop.local.training.task import Task
 from agentloop.local.training.thrift import save_tokens
@@ -31,7 +32,7 @@ from agentloop.local.training.thrift import save_tokens
 def train(task: Task) -> None:
     """Train and report until the job is done."""
     grader_spec = task.job.method["reinforcement"]["grader"]
-    with compiled(grader_spec) as grader:
+    with compiled(grader_spec, judges=task.judges) as grader:
         _train(task, grader)
 
 
@@ -75,7 +76,8 @@ def _train(task: Task, grader: Grader) -> None:
     save_tokens(trainer.model)
     if trainer.ref_model is not None:  # there is one where all weights are trained and `kl` is set
         save_tokens(trainer.ref_model)
-    trainer.train()
+    if not run(trainer, task, progress):
+        return
     task.report.done(
         model=task.tuned_name,
         trained_tokens=int(trainer.state.num_input_tokens_seen),
@@ -167,7 +169,8 @@ class Trials(TrainerCallback):  # type: ignore[misc] # transformers has no types
         self._last = step
         if self._valid and (end or step % self._numbers.eval_interval == 0):
             self._progress.tell(state, self._look(model))
-        if end:
+            self._progress.checkpoint(state)
+        elif end:
             self._progress.checkpoint(state)
 
     def _look(self, model: Any) -> Json:

@@ -17,6 +17,7 @@ from agentloop.local.recipes import SUPERVISED
 from agentloop.local.training import settings
 from agentloop.local.training.progress import Progress
 from agentloop.local.training.report import Unfit
+from agentloop.local.training.resuming import run
 from agentloop.local.training.task import Task
 from agentloop.local.training.thrift import save_tokens
 
@@ -55,7 +56,8 @@ def train(task: Task) -> None:
         callbacks=[progress],
     )
     save_tokens(trainer.model)
-    trainer.train()
+    if not run(trainer, task, progress):
+        return
     task.report.done(
         model=task.tuned_name,
         trained_tokens=sum(len(lesson.ids) for lesson in lessons) * numbers.epochs,

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agentloop.base.records import Json
+from agentloop.graders import Judges
 from agentloop.local.disk.atomic import parse
 from agentloop.local.disk.jobs import TuningJob
 from agentloop.local.disk.models import Model
 from agentloop.local.inference import weights
 from agentloop.local.inference.dialect import Dialect
+from agentloop.local.judges import OwnJudges
 from agentloop.local.recipes import Recipe, recipe
 from agentloop.local.training import saving
 from agentloop.local.training.precision import faster_in_bf16
@@ -32,6 +34,10 @@ class Task:
     folder: Path
     models: Path
     report: Report
+    save_every: float = 30.0
+    """Seconds between two saved states of training, at least; see `resuming`."""
+    judges: Judges | None = None
+    """Where the models of graders are asked; None: as the environment says."""
     dialect: Dialect = field(init=False)
     model: Any = field(init=False)
     """With the adapters of the base merged into it."""
@@ -47,6 +53,8 @@ class Task:
             folder=Path(assignment["folder"]),
             models=Path(assignment["models"]),
             report=report,
+            save_every=float(assignment["save_every"]),
+            judges=OwnJudges.of(assignment["judges"]),
         )
 
     def load(self, recipes: Mapping[int, R]) -> R:

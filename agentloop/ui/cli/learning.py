@@ -333,9 +333,12 @@ def check_grader(
     """
     with speaking():
         spec = read_grader(file)
-        graders.compile(spec).close()
+        with graders.compile(spec) as compiled:
+            why = compiled.unready
     if as_json:
-        document({"fit": True, "type": spec["type"]})
+        document({"fit": True, "type": spec["type"], "unready": why})
+    elif why:
+        out.print(f"{file} is a {spec['type']} grader, but not here: {why}", markup=False)
     else:
         out.print(f"{file} is a {spec['type']} grader that can run here")
 

@@ -38,9 +38,15 @@ def serve(
     warm: Annotated[
         bool, typer.Option(help="Keep a training process ready; costs memory, saves seconds.")
     ] = True,
+    save_every: Annotated[
+        float, typer.Option(min=0, help="Seconds of training that a crash may cost, about.")
+    ] = 30.0,
     as_json: AsJson = False,
 ) -> None:
     """Serve OpenAI's files, fine-tuning and chat API over TRL. The tiny base is always there.
+
+    Who is to be told by webhook that a job has ended is named in the environment:
+    AGENTLOOP_LOCAL_WEBHOOK_URL and AGENTLOOP_LOCAL_WEBHOOK_SECRET (whsec_… as at OpenAI).
 
     Example: agentloop local serve --base qwen=/models/Qwen3-0.6B
     """
@@ -48,6 +54,7 @@ def serve(
         folder = root or Settings.read().local_root
         bases = dict(_base(text) for text in base or ())
         needs()
+        from agentloop.local.queue.courier import Webhook
         from agentloop.local.serve import Server
         from agentloop.local.tiny import NAME
         from agentloop.local.tiny import folder as tiny
@@ -55,7 +62,16 @@ def serve(
         models = {NAME: tiny(), **bases}
         logging.basicConfig(level=os.environ.get("AGENTLOOP_LOG", "WARNING").upper())
         key = os.environ.get(key_variable("local"))
-        server = Server(folder, models, host=host, port=port, key=key, warm=warm)
+        server = Server(
+            folder,
+            models,
+            host=host,
+            port=port,
+            key=key,
+            warm=warm,
+            save_every=save_every,
+            webhook=Webhook.of(os.environ),
+        )
         if as_json:
             document({"url": f"{server.url}/v1", "root": str(folder), "models": list(models)})
             sys.stdout.flush()
