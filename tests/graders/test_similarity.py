@@ -136,7 +136,9 @@ def words(wordnet, tmp_path):
         verb=[("sit", "rest")],
         adv=[("quick", "fast")],
     )
-    return wordnet
+    yield wordnet
+    for file in wordnet._data_file_map.values():
+        file.close()
 
 
 WORDS = [
