@@ -61,7 +61,7 @@ class Figure(Record):
     high: float
 
     @classmethod
-    def of(cls, value: float, interval: Interval) -> "Figure":
+    def within(cls, value: float, interval: Interval) -> "Figure":
         return cls(value=value, low=interval.low, high=interval.high)
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class Counts(Record):
 
     def accuracy(self) -> Figure:
         """The share of answers of which they say the same, with Wilson's interval."""
-        return Figure.of(self.agreed.rate, self.agreed.interval())
+        return Figure.within(self.agreed.rate, self.agreed.interval())
 
     def kappa(self) -> Figure | None:
         """How much more they agree than by chance: 1 always, 0 as chance has it, below 0 less.
