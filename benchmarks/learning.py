@@ -1,14 +1,14 @@
 """Does it teach? The demo's shop on the tiny base, several times from other traffic and other dice.
 
 One course: the base answers customers, and its harvested rows teach it by SFT, first from few, then
-from more of them; what most rows made meets other customers, whose thumbs teach it by DPO, and whose
-shop teaches it by RFT. Beside that, the same harvest from verdicts that were dealt out anew among
-the conversations: from those nothing is to be learned, and the gate is to say so.
+from more of them. What most rows made meets other customers: their thumbs teach it by DPO, and the
+state of the shop by RFT. Beside that, rows from verdicts that were dealt out anew among as many
+conversations of the base: nothing is to be learned from these, and the gate is to say so.
 
-Every model is measured on requests in words that nobody learned from, RFT on new requests of the
-season that it learned in, too. `success`: the shop is in exactly the state that was wished. `taste`:
-the answer is as customers like it. `reward`: the first call is the reference, which is what the
-grader of RFT asks for.
+Every model is measured on requests in words that nobody learned from, and on new requests of the
+last season, which RFT learns in. `success`: the shop is in exactly the state that was wished.
+`taste`: the answer is as customers like it. `reward`: the first call is the reference, which is
+what the grader of RFT asks for.
 """
 
 import asyncio
@@ -72,11 +72,11 @@ class Scale:
 FULL = Scale()
 QUICK = Scale(
     seeds=(1,),
-    rows=(25,),
-    first=48,
-    put_right=16,
-    liked=24,
-    season=24,
+    rows=(25, 100),
+    first=110,
+    put_right=40,
+    liked=44,
+    season=44,
     measured=44,
     rounds=1,
     hyperparameters={"sft": {"n_epochs": 6}, "dpo": {"n_epochs": 2}, "rft": {"n_epochs": 1}},
@@ -330,7 +330,7 @@ def _overhead(file: Path, rounds: int, epochs: int | str) -> Json:
         name: {
             "cpu": round(median(one["cpu"] for one in told), 1),
             "seconds": round(median(one["seconds"] for one in told), 1),
-            "megabytes": max((one["megabytes"] or 0 for one in told)) or None,
+            "megabytes": max(one["megabytes"] or 0 for one in told) or None,
         }
         for name, told in took.items()
     }
