@@ -13,6 +13,7 @@ NAMES = (
     "harvest",
     "import_time",
     "ingest",
+    "learning",
     "redaction",
     "serving",
 )

@@ -125,7 +125,7 @@ def rehearse(rows: Sequence[Json], dialect: Dialect) -> list[Pair]:
     for row in rows:
         messages, tools = row["input"]["messages"], row["input"].get("tools")
         for n, message in enumerate(messages):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or message.get("weight") == 0:
                 continue
             try:
                 prompt = dialect.prompt(messages[:n], tools).ids
