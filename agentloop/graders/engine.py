@@ -205,13 +205,16 @@ class _PythonGrader(Grader):
         return Mark(answer.reward, errors)
 
 
-class _ScoringGrader(Grader):
-    """A judge's number."""
+class _JudgedGrader(Grader):
+    """What a judge says of a sample, as a reward."""
 
     asks = True
 
-    def __init__(self, spec: schema.ScoreModel, judges: Judges, where: str) -> None:
+    def __init__(
+        self, spec: schema.ScoreModel | schema.LabelModel, judges: Judges, where: str
+    ) -> None:
         super().__init__(spec)
+        self._passing = frozenset(spec.passing_labels if spec.type == "label_model" else ())
         self._judge = Judge(spec, judges, where=where)
 
     @property
@@ -223,30 +226,8 @@ class _ScoringGrader(Grader):
 
     def _mark(self, sample: Mapping[str, Any], item: Mapping[str, Any]) -> Mark:
         said = self._judge.ask({"sample": sample, "item": item})
-        reward = said.value if isinstance(said.value, float) else 0.0
-        return Mark(reward, _flags(said), usage=_used(said), judge=said.model)
-
-
-class _LabellingGrader(Grader):
-    """A judge's label."""
-
-    asks = True
-
-    def __init__(self, spec: schema.LabelModel, judges: Judges, where: str) -> None:
-        super().__init__(spec)
-        self._passing = frozenset(spec.passing_labels)
-        self._judge = Judge(spec, judges, where=where)
-
-    @property
-    def unready(self) -> str | None:
-        return self._judge.unready
-
-    def close(self) -> None:
-        self._judge.close()
-
-    def _mark(self, sample: Mapping[str, Any], item: Mapping[str, Any]) -> Mark:
-        said = self._judge.ask({"sample": sample, "item": item})
-        reward = float(said.value in self._passing)
+        value = said.value
+        reward = value if isinstance(value, float) else float(value in self._passing)
         return Mark(reward, _flags(said), usage=_used(said), judge=said.model)
 
 
@@ -335,10 +316,8 @@ def _grader(spec: schema.Spec, means: _Means, where: str) -> Grader:
             return _SimilarityGrader(spec, where)
         case schema.Python():
             return _PythonGrader(spec, means.limits, where)
-        case schema.ScoreModel():
-            return _ScoringGrader(spec, means.judges, where)
-        case schema.LabelModel():
-            return _LabellingGrader(spec, means.judges, where)
+        case schema.ScoreModel() | schema.LabelModel():
+            return _JudgedGrader(spec, means.judges, where)
         case schema.Endpoint():
             return _EndpointGrader(spec)
         case schema.Multi():
