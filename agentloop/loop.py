@@ -9,10 +9,11 @@ what must outlive this process passes through the store.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentloop import feedback, harvest, jobs, registry, trials
+from agentloop import feedback, graders, harvest, jobs, registry, trials
 from agentloop.base.errors import ConfigError, GateClosed, ProviderRefused, RecordError
 from agentloop.base.records import (
     AliasMove,
@@ -243,6 +244,14 @@ class AgentLoop(Rooms):
                 bad=self.settings.bad,
             )
         )
+
+    def calibrate(self, grader: Json, *, agent: str, **said: Any) -> graders.Calibration:
+        """How far a grader agrees with people on an agent's answers; see `graders.calibrate`."""
+        limit, agents = said.pop("limit", 500), self._agents(agent)
+        judged = feedback.settle(self.store.all_judged(agents=agents, newest_first=True))
+        rated = islice(harvest.answers(judged, agents=agents), limit)
+        with graders.compile(grader) as compiled:
+            return graders.calibrate(compiled, rated, **{"good": self.settings.good, **said})
 
     # ------------------------------------------------------------------ 4. tune
 

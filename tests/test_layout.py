@@ -33,12 +33,13 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "anyio": ("local/",),
     "bpe_openai": ("harvest/tokens",),
     "datasets": ("harvest/exports/arrow", "local/"),
-    "fastapi": ("local/",),
+    "fastapi": ("local/", "ui/tools"),
     "google": ("capture/importers/otlp_protobuf",),
     "httpx2": ("graders/endpoint.py", "local/", "ui/"),
     "isal": ("base/store/packing",),
     "jinja2": ("harvest/tokens", "local/"),
     "jsonschema": ("harvest/advice/faults",),
+    "llguidance": ("local/",),
     "nltk": ("graders/similarity",),
     "numpy": ("local/",),
     "openai": ("capture/", "graders/judge.py", "jobs/", "ui/demo/"),
@@ -69,7 +70,7 @@ HOMES = {  # where each dependency lives; nowhere else may import it
     "transformers": ("harvest/tokens", "local/"),
     "trl": ("local/",),
     "typer": ("ui/",),
-    "uvicorn": ("local/",),
+    "uvicorn": ("local/", "ui/cli/tools"),
 }
 SLOW = {"agents", "alembic", "openai", "pydantic", "sqlalchemy", "torch", "transformers"}
 NO_PLACE = {"utils", "util", "helpers", "common", "misc", "core", "types", "manager", "base_utils"}

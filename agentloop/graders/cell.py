@@ -35,7 +35,7 @@ def main(lifeline: int) -> NoReturn:
         os.dup2(null, standard)
     _die_with(lifeline)
     orders = _receive(requests)
-    _send(answers, {"guards": _lock_in(orders)})
+    _send(answers, {"guards": _lock_in({**orders, "lifeline": lifeline})})
     sys.path += orders["packages"]
     grader = types.ModuleType("grader")
     sys.modules["grader"] = grader  # dataclasses and pickle look their module up
@@ -214,6 +214,7 @@ _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """The kernel's name for each, and the column of its numbers below."""
 
 _FORBIDDEN = {
+    # A network, programs, processes, and a hand on other processes.
     "socket": (41, 198),
     "fork": (57, None),
     "vfork": (58, None),
@@ -222,12 +223,23 @@ _FORBIDDEN = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
     "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
     "pidfd_send_signal": (424, 424),
     "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438),
+    # How much of the machine others get.
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    # Ways around this filter, and into the kernel.
     "io_uring_setup": (425, 425),
     "unshare": (272, 97),
     "setns": (308, 268),
@@ -237,20 +249,83 @@ _FORBIDDEN = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
+    # What belongs to all processes of a user where there are no namespaces.
     "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
+    "mq_open": (240, 180),
+    # Memory that is in no address space, so that no limit counts it.
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    # Landlock guards what is in a file, not its owner, mode, times and attributes;
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    # nor who watches a folder; and not, before its version 3, how long a file is.
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "fanotify_init": (300, 262),
+    "truncate": (76, 45),
 }
 _ONLY_ITSELF = {"kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261)}
-_CLONE, _CLONE3, _CLONE_THREAD = (56, 220), (435, 435), 0x10000
+_CLONE, _CLONE_THREAD = (56, 220), 0x10000
+_MISSING = {"clone3": (435, 435), "openat2": (437, 437), "close_range": (436, 436)}
+"""The C library does without them, and asks for calls whose arguments can be looked at."""
+
+_ALL = 0xFFFFFFFF
+_SETOWN, _SETSIG, _SETOWN_EX = 8, 10, 15
+_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902
+_ACCESS, _TRUNCATE = 0o3, 0o1000
 
 
-def _seccomp(_: Orders) -> bool:
-    """No sockets, no other programs or processes, no hand on other processes."""
+def _unfit(lifeline: int) -> dict[tuple[int, int | None], tuple[tuple[int, int, int], ...]]:
+    """Calls that are refused for some arguments: where `argument & mask == value`."""
+    signals_others = tuple((1, _ALL, command) for command in (_SETOWN, _SETSIG, _SETOWN_EX))
+    # To empty a file while opening it to read: a write, but not to Landlock before version 3.
+    empties = [(_ACCESS | _TRUNCATE, _TRUNCATE), (_ACCESS | _TRUNCATE, _ACCESS | _TRUNCATE)]
+    return {
+        (72, 25): (*signals_others, (0, _ALL, lifeline)),  # fcntl
+        (16, 29): ((1, _ALL, _FIOSETOWN), (1, _ALL, _SIOCSPGRP), (0, _ALL, lifeline)),  # ioctl
+        (2, None): tuple((1, *bits) for bits in empties),  # open
+        (257, 56): tuple((2, *bits) for bits in empties),  # openat
+        (3, 57): ((0, _ALL, lifeline),),  # close
+        (33, None): ((1, _ALL, lifeline),),  # dup2
+        (292, 24): ((1, _ALL, lifeline),),  # dup3
+    }
+
+
+def _seccomp(orders: Orders) -> bool:
+    """No sockets, no other programs or processes, no hand on other processes or their files."""
     if os.uname().machine not in _ARCHITECTURES or sys.maxsize < 2**32:
         return False
     architecture, column = _ARCHITECTURES[os.uname().machine]
-    load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
+    load, mask, equal, at_least, any_bit, end = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
     number, arch, first_argument = 0, 4, 16
     allow, kill, refuse, missing = 0x7FFF0000, 0x80000000, 0x50001, 0x50026  # EPERM, ENOSYS
     code = [(load, 0, 0, arch), (equal, 1, 0, architecture), (end, 0, 0, kill)]
@@ -258,8 +333,16 @@ def _seccomp(_: Orders) -> bool:
     for numbers in _FORBIDDEN.values():
         if (forbidden := numbers[column]) is not None:
             code += [(equal, 0, 1, forbidden), (end, 0, 0, refuse)]
-    # Threads are clones too; and without clone3 the C library asks clone.
-    code += [(equal, 0, 1, _CLONE3[column]), (end, 0, 0, missing)]
+    for numbers in _MISSING.values():
+        code += [(equal, 0, 1, numbers[column]), (end, 0, 0, missing)]
+    for numbers, unfit in _unfit(orders["lifeline"]).items():
+        tests = []
+        for argument, bits, value in unfit:
+            tests += [(load, 0, 0, first_argument + 8 * argument), (mask, 0, 0, bits)]
+            tests += [(equal, 0, 1, value), (end, 0, 0, refuse)]
+        if (named := numbers[column]) is not None:
+            code += [(equal, 0, len(tests) + 1, named), *tests, (end, 0, 0, allow)]
+    # Threads are clones too.
     code += [(equal, 0, 4, _CLONE[column]), (load, 0, 0, first_argument)]
     code += [(any_bit, 0, 1, _CLONE_THREAD), (end, 0, 0, allow), (end, 0, 0, refuse)]
     for numbers in _ONLY_ITSELF.values():

@@ -59,12 +59,24 @@ class Pace:
             self._pause(turn - now)
 
 
-class Asked:
-    """The server of an endpoint grader. Safe to use from several threads."""
+class Server:
+    """A server that is asked with JSON, again where it fails. Safe to use from several threads."""
 
-    def __init__(self, spec: Endpoint, *, pause: Callable[[float], object] = time.sleep) -> None:
-        self._spec, self._pause = spec, pause
-        self._pace = Pace(spec.rate_limit, pause=pause)
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        rate: float | None = None,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """
+        Args:
+            headers: sent with each request, and shown nowhere.
+            rate: requests a second, at most.
+        """
+        self._url, self._headers, self._pause = url, dict(headers), pause
+        self._pace = Pace(rate, pause=pause)
         self._client: httpx2.Client | None = None
         self._lock = Lock()
 
@@ -75,11 +87,8 @@ class Asked:
         if client is not None:
             client.close()
 
-    def score(self, sample: Mapping[str, Any], item: Mapping[str, Any], trace: str) -> float | str:
-        """The score, or the error flag that stands for none."""
-        body = verbatim({"sample": dict(sample), "item": dict(item), "trace_id": trace})
-        if len(body) > MOST_BYTES:
-            return self._failed("other_error", f"a request of {len(body)} bytes is too large")
+    def post(self, body: bytes) -> "httpx2.Response | str":
+        """What it answers; or, when it fails `RETRIES` times more, why."""
         why = ""
         for attempt in range(1 + RETRIES):
             if attempt:
@@ -88,12 +97,11 @@ class Asked:
             answer = self._post(body)
             if isinstance(answer, str):
                 why = answer
-                continue
-            if answer.status_code == 429 or answer.status_code >= 500:
+            elif answer.status_code == 429 or answer.status_code >= 500:
                 why = f"status {answer.status_code}"
-                continue
-            return self._read(answer)
-        return self._failed("unresponsive_reward_error", why)
+            else:
+                return answer
+        return why
 
     def _post(self, body: bytes) -> "httpx2.Response | str":
         import httpx2
@@ -102,11 +110,33 @@ class Asked:
             if self._client is None:
                 self._client = httpx2.Client(timeout=SECONDS)
             client = self._client
-        headers = {"content-type": "application/json", **self._spec.headers}
+        headers = {"content-type": "application/json", **self._headers}
         try:
-            return client.post(self._spec.url, content=body, headers=headers)
+            return client.post(self._url, content=body, headers=headers)
         except httpx2.HTTPError as error:
             return type(error).__name__
+
+
+class Asked:
+    """The server of an endpoint grader. Safe to use from several threads."""
+
+    def __init__(self, spec: Endpoint, *, pause: Callable[[float], object] = time.sleep) -> None:
+        self._spec = spec
+        self._server = Server(spec.url, spec.headers, rate=spec.rate_limit, pause=pause)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._server.close()
+
+    def score(self, sample: Mapping[str, Any], item: Mapping[str, Any], trace: str) -> float | str:
+        """The score, or the error flag that stands for none."""
+        body = verbatim({"sample": dict(sample), "item": dict(item), "trace_id": trace})
+        if len(body) > MOST_BYTES:
+            return self._failed("other_error", f"a request of {len(body)} bytes is too large")
+        answer = self._server.post(body)
+        if isinstance(answer, str):
+            return self._failed("unresponsive_reward_error", answer)
+        return self._read(answer)
 
     def _read(self, answer: "httpx2.Response") -> float | str:
         if answer.status_code != 200:

@@ -8,16 +8,19 @@ What is enforced, on Linux with Landlock and seccomp (kernel 5.13; x86-64 and ar
 
 - wall time per call, memory, size of a written file, no core dumps (limits of the kernel);
 - no network, no other programs, no other processes, no signals to or looks into processes that
-  are not its own (seccomp, an empty network namespace, Landlock);
+  are not its own, nor a say in how much of the machine they get (seccomp, an empty network
+  namespace, Landlock);
 - no file is read but Python's, the installed packages' and the system's libraries; none is
   written but in its own empty temporary folder (Landlock); so no `.env`, no home, no /proc;
+- no file has its owner, mode, times or attributes changed, and no folder is watched (seccomp);
+- between two calls it stands still (SIGSTOP), threads that it left behind too;
 - an empty environment; standard input and output lead nowhere; no other descriptor is open;
 - it ends when its parent ends, however the parent ends.
 
-What is not: that a file exists, and how large it is, can be found out; the folder's total size,
-the number of threads, and what they do between two calls have no bound but memory; all calls of
-one grader share a process, so globals live on from call to call; every installed package can be
-imported, ours and yours; processor time is bounded by wall time only. Where the kernel gives less
+What is not: that a file exists, and how large it is, can be found out; the folder's total size
+and the number of threads have no bound but memory; all calls of one grader share a process, so
+globals live on from call to call; every installed package can be imported, ours and yours;
+processor time is bounded by wall time only. Where the kernel gives less
 (macOS, kernels before 5.13, containers that forbid it), an audit hook inside the child refuses
 the same things: enough against mistakes, not against an author who means harm. `Sandbox.guards`
 says what holds. Windows is not supported.
@@ -253,6 +256,7 @@ class _Cell:
     def exchange(self, frame: bytes, seconds: float) -> Json:
         """Send one request and wait for its answer, `seconds` at most, or `_Lost`."""
         deadline = time.monotonic() + seconds
+        self._process.send_signal(signal.SIGCONT)
         try:
             rest = memoryview(frame)
             while rest:
@@ -274,6 +278,8 @@ class _Cell:
             raise _Lost(_GARBLED) from error
         if not isinstance(decoded, dict):
             raise _Lost(_GARBLED)
+        # A thread that the author left behind would go on without an end, at our cost.
+        self._process.send_signal(signal.SIGSTOP)
         return decoded
 
     def end(self) -> None:

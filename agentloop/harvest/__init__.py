@@ -1,6 +1,7 @@
 """Room 3. Judged traces become training rows: `sft`, `dpo`, `rft`, `kto`."""
 
 from agentloop.harvest.advice import Advice, Evidence, advise, evidence
+from agentloop.harvest.answers import answers
 from agentloop.harvest.checks import Finding, Mended, Report, check, mend
 from agentloop.harvest.demonstrations import sft
 from agentloop.harvest.exports import Exported, Format, Left, export
@@ -39,6 +40,7 @@ __all__ = [
     "Report",
     "Tokens",
     "advise",
+    "answers",
     "branches",
     "check",
     "dpo",

@@ -146,6 +146,24 @@ def _reference(judged: Judged, outcome: Outcome) -> Any:
     return outcome.reference if outcome.reference is not None else next(alone, None)
 
 
+def fields(judged: Judged, *, outcome: str | None = None) -> Json:
+    """What a row of this one run would say beside its messages and tools; nothing where no outcome
+    has a reference.
+
+    Args:
+        outcome: as of `rft`.
+    """
+    graded = _outcome(judged, outcome)
+    alone = next((o for o in judged.outcomes if o.reference is not None), None)
+    known = graded or alone
+    if known is None:
+        return {}
+    reference = _reference(judged, known)
+    beside = _beside([judged], {known.name}, reference)
+    said = {} if reference is None else {REFERENCE: reference, **_parts(reference)}
+    return {**said, **{k: v for k, v in beside.items() if k not in RESERVED}}
+
+
 def grader(references: Sequence[Any]) -> Json | None:
     """The grader that `references` call for, in OpenAI's JSON; None when they call for none.
 

@@ -187,6 +187,11 @@ def _too_long(fits: Fitted[Example], limit: int) -> str:
     return f"{fits.tokens} tokens{dropped if fits.messages else ''}, and {limit} are read"
 
 
+def stated(example: Example) -> Json:
+    """The row as a JSON object, alone: without keys that only other rows have."""
+    return _body(example)[0]
+
+
 def _body(example: Example) -> tuple[Json, Json]:
     """What the row says of itself, and what is known beside it."""
     body: Json

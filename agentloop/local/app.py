@@ -9,7 +9,17 @@ from fastapi.concurrency import run_in_threadpool
 
 from agentloop.base.records import Json
 from agentloop.graders import Address
-from agentloop.local.api import chat, files, graders, jobs, models, permissions, refusals, uploads
+from agentloop.local.api import (
+    chat,
+    files,
+    graders,
+    jobs,
+    models,
+    permissions,
+    refusals,
+    responses,
+    uploads,
+)
 from agentloop.local.api.keys import Gate
 from agentloop.local.disk.files import Files
 from agentloop.local.disk.jobs import Jobs
@@ -103,4 +113,5 @@ def create_app(
     app.include_router(graders.router(asked))
     app.include_router(models.router(known_models, engine.forget))
     app.include_router(chat.router(known_models, engine))
+    app.include_router(responses.router(known_models, engine))
     return app

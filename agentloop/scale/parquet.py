@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import ray.data
 
 
+PARTITIONS = 200
+"""Heaps are brought together in so many tasks, at most; Ray's own number for any data."""
+
+
 class ParquetParts:
     """Traces that `export` has written, read by whoever has time. All workers must reach them.
 
@@ -44,7 +48,8 @@ class ParquetParts:
             heaps = max(1, self.count() // self._size)
             together = read.map_batches(partial(_heaped, recipe, heaps), batch_size=1)
             of_heap = partial(_of_heap, recipe, named, heaps)
-            made = together.groupby("heap").map_groups(of_heap, batch_format="numpy")
+            heaped = together.groupby("heap", num_partitions=min(heaps, PARTITIONS))
+            made = heaped.map_groups(of_heap, batch_format="numpy")
         return made.sort(["key", "n"])
 
     def _groups(self) -> Iterator[Json]:

@@ -102,7 +102,7 @@ def test_every_published_metric_is_computed_or_refused_with_the_way_out():
             refused[name] = str(refusal)
         else:
             assert not grader.grade("a b", {"label": "a b"}).failed
-    assert set(refused) == {"cosine", "meteor"}
+    assert set(refused) - {"meteor"} == {"cosine"}  # which needs data that may be here
     assert all("use " in sentence for sentence in refused.values())
 
 

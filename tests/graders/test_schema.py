@@ -88,7 +88,7 @@ def without(spec, field):
             text_similarity(evaluation_metric="levenshtein"),
             (
                 "evaluation_metric: 'levenshtein' is no metric; take one of fuzzy_match, bleu, "
-                "gleu, rouge_1, rouge_2, rouge_3, rouge_4, rouge_5, rouge_l"
+                "gleu, meteor, rouge_1, rouge_2, rouge_3, rouge_4, rouge_5, rouge_l"
             ),
         ),
         (
@@ -96,13 +96,6 @@ def without(spec, field):
             (
                 "evaluation_metric: 'cosine' is not offered yet: it needs an embedding model; "
                 "use fuzzy_match, or rouge_l for longer texts"
-            ),
-        ),
-        (
-            text_similarity(evaluation_metric="meteor"),
-            (
-                "evaluation_metric: 'meteor' is not offered yet: it needs WordNet's data; "
-                "use gleu, or rouge_l"
             ),
         ),
         (without(python(), "source"), "source: missing; a python grader needs type, source"),

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from agentloop import graders
 from agentloop.base.errors import EmptyHarvest
 from agentloop.base.records import Refusal, Source
 from agentloop.capture.importers import Imported
@@ -12,7 +13,11 @@ from agentloop.feedback import opinion
 from agentloop.graders.templates import Template
 from agentloop.loop import AgentLoop
 from tests.capture import taubench
+from tests.graders.conftest import scripted
+from tests.graders.servers import judged
 from tests.makers import real
+
+__all__ = ["scripted"]
 
 
 @pytest.fixture
@@ -308,6 +313,44 @@ def test_what_is_too_easy_or_too_hard_is_counted(loop, rollouts):
     assert all(0.2 <= rate <= 0.8 for rate in rates)
     refused = made.reasons()
     assert len(rates) + refused[Refusal.TOO_HARD] + refused[Refusal.TOO_EASY] == 10
+
+
+def graded(loop, made, grader):
+    """What a grader gives each rollout, by its trace, for the row that it belongs to."""
+    pairs = [(id, row.body) for row in (*made.rows, *made.valid) for id in row.traces]
+    said = {call.id: call.output for id, _ in pairs for call in loop.store.judged(id).trace.calls}
+    answers = [said[loop.judgement(id).answer_call] for id, _ in pairs]
+    samples = [graders.sample_of(answer.to_dict()) for answer in answers]
+    grades = grader.grade_many(zip(samples, [body for _, body in pairs], strict=True))
+    assert not [grade.errors for grade in grades if grade.failed]
+    return {id: grade.reward for (id, _), grade in zip(pairs, grades, strict=True)}
+
+
+def test_with_a_judge_that_says_what_was_recorded_the_rewards_are_the_recorded_ones(
+    loop, rollouts, scripted
+):
+    spec = json.loads(real(*ZAVA, "data", "rft_grader-config.json").read_text())
+    recorded = {}
+    for body, _ in rollouts:
+        asked, answer = body["datasource_item"], body["sample"]["output"][-1]["content"]
+        key = (answer, *(json.dumps(asked[f"reference_policy_{n}"]) for n in ("args", "outcome")))
+        recorded[key] = body["results"][0]["score"]
+
+    def says(body):
+        (score,) = {
+            score
+            for (answer, *references), score in recorded.items()
+            if f"evaluate):\n{answer}\n\nYour task" in body["messages"][1]["content"]
+            and all(reference in body["messages"][1]["content"] for reference in references)
+        }
+        return judged(f"{score:.3f}")
+
+    made = loop.harvest("rft", agent="retail", redact=False, band=(0.0, 1.0))
+    with graders.compile(spec, judges=scripted(says).judges) as grader:
+        rewards = graded(loop, made, grader)
+        assert rewards == {item.trace.id: body["results"][0]["score"] for body, item in rollouts}
+        passed = {id for id, reward in rewards.items() if reward >= grader.spec["pass_threshold"]}
+    assert passed == {item.trace.id for body, item in rollouts if body["status"] == "pass"}
 
 
 # ---------------------------------------------------------------------- 50 late verdicts

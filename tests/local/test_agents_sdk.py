@@ -1,4 +1,4 @@
-"""The Agents SDK on Chat Completions, streamed and not."""
+"""The Agents SDK on Chat Completions and on Responses, streamed and not."""
 
 import asyncio
 
@@ -8,10 +8,12 @@ from agents import (
     Agent,
     ModelSettings,
     OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
     Runner,
     function_tool,
     set_tracing_disabled,
 )
+from pydantic import BaseModel
 
 asked: list[str] = []
 
@@ -23,8 +25,8 @@ def get_order(id: str) -> str:
     return "shipped"
 
 
-@pytest.fixture
-def agent(server):
+@pytest.fixture(params=[OpenAIChatCompletionsModel, OpenAIResponsesModel])
+def agent(server, request):
     set_tracing_disabled(True)
     asked.clear()
 
@@ -33,7 +35,7 @@ def agent(server):
             name="shop",
             instructions="You are the shop.",
             tools=[get_order],
-            model=OpenAIChatCompletionsModel("parrot", client),
+            model=request.param("parrot", client),
             model_settings=ModelSettings(temperature=0, include_usage=True),
         )
 
@@ -86,3 +88,24 @@ def test_many_agents_at_once_do_not_mix(server, agent):
     outputs = [result.final_output for result in run(server, agent, play)]
     assert outputs == ["Hello! How can I help?", "It is shipped."] * 12
     assert asked == ["7"] * 12
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+def test_an_output_type_is_what_comes_out(server, agent):
+    async def play(shop):
+        return await Runner.run(shop.clone(output_type=Verdict, tools=[]), "hi")
+
+    assert isinstance(run(server, agent, play).final_output, Verdict)
+
+
+def test_a_tool_that_has_to_be_called_is_called(server, agent):
+    async def play(shop):
+        settings = ModelSettings(temperature=0, tool_choice="required", max_tokens=200)
+        must = shop.clone(model_settings=settings, tool_use_behavior="stop_on_first_tool")
+        return await Runner.run(must, "order 7")
+
+    assert run(server, agent, play).final_output == "shipped"
+    assert asked == ["7"]

@@ -212,10 +212,6 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "param"),
         [
-            ({"tool_choice": "required"}, "tool_choice"),
-            ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
-            ({"response_format": {"type": "json_object"}}, "response_format"),
-            ({"logprobs": True}, "logprobs"),
             ({"frequency_penalty": 0.5}, "frequency_penalty"),
             ({"logit_bias": {"1": 5}}, "logit_bias"),
             ({"reasoning_effort": "low"}, "reasoning_effort"),
@@ -247,6 +243,20 @@ class TestRefusals:
                 "invalid_value",
                 "messages[0].content",
             ),
+            ({"tool_choice": "required", "tools": None}, "invalid_value", "tool_choice"),
+            ({"tool_choice": {"type": "custom"}}, "invalid_value", "tool_choice"),
+            (
+                {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+                "invalid_value",
+                "tool_choice",
+            ),
+            ({"top_logprobs": 3}, "invalid_value", "top_logprobs"),
+            ({"logprobs": True, "top_logprobs": 21}, "invalid_value", "top_logprobs"),
+            (
+                {"response_format": {"type": "json_schema"}},
+                "missing_required_parameter",
+                "response_format",
+            ),
             ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].function"),
         ],
     )
@@ -264,7 +274,6 @@ class TestRefusals:
         ("method", "path", "content", "status", "part"),
         [
             ("GET", "/v1/nothing", None, 404, "Invalid URL (GET /v1/nothing)"),
-            ("POST", "/v1/responses", "{}", 404, "use Chat Completions"),
             ("GET", "/v1/chat/completions", None, 405, "Not allowed"),
             ("POST", "/v1/chat/completions", "{", 400, "parse the JSON body"),
             ("POST", "/v1/chat/completions", "[]", 400, "JSON"),

@@ -18,7 +18,7 @@ class Ear:
         self.name, self.text, self.finish, self.error = name, "", None, None
         self.over = threading.Event()
 
-    def say(self, text):
+    def say(self, text, odds=()):
         self.text += text
 
     def close(self, finish):

@@ -92,8 +92,18 @@ def test_a_file_that_is_not_there_is_refused(client, file, param):
                     "reinforcement": {"grader": CHECK, "response_format": {}},
                 }
             },
-            "method.reinforcement.response_format",
-            "unknown_parameter",
+            "method.reinforcement.response_format.type",
+            "missing_required_parameter",
+        ),
+        (
+            {
+                "method": {
+                    "type": "reinforcement",
+                    "reinforcement": {"grader": CHECK, "tools": [{"name": "x"}]},
+                }
+            },
+            "method.reinforcement.tools[0].server_url",
+            "missing_required_parameter",
         ),
         (
             {

@@ -115,3 +115,40 @@ def test_the_history_that_a_request_takes_is_as_published(get, fits):
     body = {"model": "parrot", "messages": [SYSTEM, *KNOWN[2][1:], user("hi")], "max_tokens": 2}
     fits("CreateChatCompletionRequest", body)
     fits("CreateChatCompletionResponse", get("chat/completions", body))
+
+
+STRICT: Any = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
+NAMED = {"type": "function", "function": {"name": "get_order"}}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"logprobs": True, "top_logprobs": 3},
+        {"response_format": {"type": "json_object"}, "max_tokens": 9},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "verdict", "strict": True, "schema": STRICT},
+            }
+        },
+        {"tools": TOOLS, "tool_choice": NAMED, "parallel_tool_calls": False, "max_tokens": 60},
+        {
+            "tools": TOOLS,
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [NAMED]},
+            },
+        },
+    ],
+    ids=["logprobs", "json_object", "json_schema", "named", "allowed"],
+)
+def test_what_is_wished_for_is_asked_and_answered_as_published(get, fits, options):
+    body = {"model": "parrot", "messages": KNOWN[0][:-1], "temperature": 0, **options}
+    fits("CreateChatCompletionRequest", body)
+    fits("CreateChatCompletionResponse", get("chat/completions", body))

@@ -101,11 +101,73 @@ class Dpo(Body):
     hyperparameters: DpoNumbers = DpoNumbers()
 
 
+class JsonSchema(Body):
+    """`response_format.json_schema`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    schema_: Annotated[Json | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """`response_format`."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> "ResponseFormat":
+        if self.type == "json_schema" and self.json_schema is None:
+            raise PydanticCustomError(
+                "wire:missing_required_parameter",
+                "Missing required parameter: 'response_format.json_schema'.",
+            )
+        return self
+
+    @property
+    def wanted(self) -> Json | None:
+        """The schema that the answer is held to; None for text."""
+        if self.type == "text":
+            return None
+        return (self.json_schema and self.json_schema.schema_) or {"type": "object"}
+
+    @property
+    def strict(self) -> bool:
+        """Whether a schema that cannot be kept is refused."""
+        return self.json_schema is None or bool(self.json_schema.strict)
+
+
+class ToolServer(Body):
+    """A tool that is called while the model is trained: `agentloop tools serve` serves such."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    server_url: Annotated[str, Field(pattern=r"^https?://")]
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Sent with each call, and shown to nobody; they are kept as long as the job is."""
+
+
+def _no_two(tools: list[ToolServer] | None) -> list[ToolServer] | None:
+    names = [tool.name for tool in tools or ()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise PydanticCustomError(
+            "wire:invalid_value", "The tool '{name}' has two servers.", {"name": twice[0]}
+        )
+    return tools
+
+
 class Reinforcement(Body):
     """`method.reinforcement`."""
 
     grader: Json
     hyperparameters: ReinforcementNumbers = ReinforcementNumbers()
+    tools: Annotated[list[ToolServer] | None, AfterValidator(_no_two)] = None
+    """Servers of tools that rows offer, by the tool's name: they are called, and what they return
+    is put before the model, until it answers without a call."""
+    response_format: ResponseFormat | None = None
+    """What answers are held to, as in chat completions: then graders have `sample.output_json`."""
+    max_episode_steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Messages of the model in one episode, at most; 10 where there are tools."""
 
 
 class Method(Body):
@@ -141,7 +203,8 @@ class Method(Body):
             "reinforcement": self.reinforcement,
         }
         section = sections[self.type]
-        return {"type": self.type, self.type: section.model_dump() if section else {}}
+        said = section.model_dump(exclude_none=True, by_alias=True) if section else {}
+        return {"type": self.type, self.type: said}
 
 
 def _none(integrations: list[Json] | None) -> list[Json] | None:

@@ -1,10 +1,11 @@
 """What may be asked of `/v1/chat/completions`. What has no effect here is refused by name.
 
 Taken without effect, because they have none on the answer: `user`, `metadata`, `store: false` and
-the like. `strict` of a tool is a hint: nothing constrains what the model writes.
+the like.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +19,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from agentloop.base.records import Json
-from agentloop.local.api.bodies import Body
+from agentloop.local.api.answering import Order
+from agentloop.local.api.bodies import Body, ResponseFormat
 
 
 class Loose(BaseModel):
@@ -106,17 +108,82 @@ class StreamOptions(Body):
     include_obfuscation: Literal[False] | None = None
 
 
-_LOGPROBS = "log probabilities are not returned"
+class Choice(NamedTuple):
+    """`tool_choice`, taken apart."""
+
+    none: bool = False
+    must_call: bool = False
+    allowed: list[str] | None = None
+    """Names of the tools that may be called; None allows all."""
+
+
+def tool_choice(value: Any, *, flat: bool) -> Choice:
+    """Reads `tool_choice`.
+
+    Args:
+        flat: names stand beside the type, as in Responses; otherwise within `function`.
+
+    Raises:
+        PydanticCustomError: it is none of the known forms.
+    """
+
+    def name(of: Any) -> str:
+        if not isinstance(of, dict) or of.get("type") != "function":
+            raise _choices(value)
+        found = of if flat else of.get("function")
+        if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+            raise _choices(value)
+        return str(found["name"])
+
+    if value in (None, "auto", "none", "required"):
+        return Choice(none=value == "none", must_call=value == "required")
+    if not isinstance(value, dict):
+        raise _choices(value)
+    if value.get("type") != "allowed_tools":
+        return Choice(must_call=True, allowed=[name(value)])
+    told = value if flat else value.get("allowed_tools")
+    if not (isinstance(told, dict) and isinstance(told.get("tools"), list)):
+        raise _choices(value)
+    if told.get("mode") not in ("auto", "required"):
+        raise _choices(value)
+    return Choice(must_call=told["mode"] == "required", allowed=[name(of) for of in told["tools"]])
+
+
+def _choices(value: Any) -> PydanticCustomError:
+    return PydanticCustomError(
+        "wire:invalid_value",
+        "Invalid value: {value}. 'tool_choice' is 'none', 'auto', 'required', a function by its "
+        "name, or allowed tools, which are functions.",
+        {"value": repr(value)},
+    )
+
+
+def known_tools(choice: Choice, names: Sequence[str]) -> None:
+    """Refuse a choice of tools that are not there.
+
+    Raises:
+        PydanticCustomError: it is one.
+    """
+    if choice.must_call and not names:
+        raise PydanticCustomError(
+            "wire:invalid_value",
+            "'tool_choice' is only allowed to ask for a call when 'tools' are specified.",
+        )
+    for name in choice.allowed or ():
+        if name not in names:
+            raise PydanticCustomError(
+                "wire:invalid_value",
+                "Tool choice '{name}' not found in 'tools' parameter.",
+                {"name": name},
+            )
+
+
 _PENALTY = "there are no penalties"
 
 NEUTRAL: dict[str, tuple[list[object], str]] = {
-    "tool_choice": (["auto", "none"], "tools are called freely ('auto') or not at all ('none')"),
     "store": ([False], "completions are not stored"),
     "service_tier": (["auto", "default"], "there is one tier"),
     "modalities": ([["text"]], "answers are text"),
-    "response_format": ([{"type": "text"}], "nothing constrains answers to a schema"),
-    "logprobs": ([False], _LOGPROBS),
-    "top_logprobs": ([0], _LOGPROBS),
     "logit_bias": ([{}], "tokens cannot be weighted"),
     "frequency_penalty": ([0], _PENALTY),
     "presence_penalty": ([0], _PENALTY),
@@ -143,6 +210,7 @@ class ChatBody(Body):
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     tools: list[Tool] | None = None
+    # After `tools`, because it names some of them.
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -154,6 +222,9 @@ class ChatBody(Body):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     user: str | None = None
     metadata: dict[str, str] | None = None
@@ -163,9 +234,6 @@ class ChatBody(Body):
     store: Any = None
     service_tier: Any = None
     modalities: Any = None
-    response_format: Any = None
-    logprobs: Any = None
-    top_logprobs: Any = None
     logit_bias: Any = None
     frequency_penalty: Any = None
     presence_penalty: Any = None
@@ -184,12 +252,45 @@ class ChatBody(Body):
             {"name": info.field_name, "value": repr(value), "why": why},
         )
 
+    @field_validator("tool_choice")
+    @classmethod
+    def _a_choice(cls, value: Any, info: ValidationInfo) -> Any:
+        tools = info.data.get("tools") or ()
+        known_tools(tool_choice(value, flat=False), [tool.function.name for tool in tools])
+        return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and not info.data.get("logprobs"):
+            raise PydanticCustomError(
+                "wire:invalid_value", "'top_logprobs' is only taken with 'logprobs': true."
+            )
+        return value
+
     @property
-    def offered(self) -> list[Json]:
-        """The tools that the model may call."""
-        if self.tool_choice == "none":
-            return []
-        return [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+    def order(self) -> Order:
+        """What is asked of the model."""
+        choice = tool_choice(self.tool_choice, flat=False)
+        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        form = self.response_format
+        return Order(
+            messages=[message.model_dump(exclude_none=True) for message in self.messages],
+            tools=[] if choice.none else tools,
+            allowed=choice.allowed,
+            must_call=choice.must_call,
+            parallel=self.parallel_tool_calls,
+            schema=form.wanted if form else None,
+            strict=form.strict if form else True,
+            n=self.n or 1,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=self.stop,
+            limit=self.limit,
+            streamed=bool(self.stream),
+            top=(self.top_logprobs or 0) if self.logprobs else None,
+        )
 
     @property
     def limit(self) -> int | None:

@@ -1,7 +1,11 @@
 """From the engine's thread to the event loop: what several generations say, in one queue."""
 
 import asyncio
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from agentloop.local.inference.sampling import Odds
 
 
 class Heard(NamedTuple):
@@ -9,6 +13,7 @@ class Heard(NamedTuple):
 
     choice: int
     text: str = ""
+    odds: "Sequence[Odds]" = ()
     finish: str | None = None
     error: Exception | None = None
 
@@ -21,9 +26,9 @@ class Ear:
         self._heard = heard
         self._loop = asyncio.get_running_loop()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, odds: "Sequence[Odds]" = ()) -> None:
         """See `inference.engine.Listener`."""
-        self._pass(Heard(self._choice, text=text))
+        self._pass(Heard(self._choice, text=text, odds=odds))
 
     def close(self, finish: str) -> None:
         """See `inference.engine.Listener`."""

@@ -20,13 +20,6 @@ BAD_JSON = (
 )
 
 
-HINTS = {
-    "/v1/responses": ". This server has no Responses API; use Chat Completions. In the Agents SDK: "
-    "set_default_openai_api('chat_completions').",
-}
-"""For paths that clients may ask for and this server does not have."""
-
-
 class WireError(Exception):
     """A request that is refused, and how."""
 
@@ -85,7 +78,7 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         where = f"{request.method} {request.url.path}"
         if error.status_code == 404:
-            message = f"Invalid URL ({where}){HINTS.get(request.url.path, '')}"
+            message = f"Invalid URL ({where})"
         elif error.status_code == 405:
             message = f"Not allowed: {where}. (HINT: Perhaps you meant another HTTP method?)"
         else:

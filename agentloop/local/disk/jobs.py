@@ -109,11 +109,29 @@ class TuningJob(Record):
         """OpenAI's fine-tuning job object."""
         return {
             **self.model_dump(mode="json", exclude={"serial", "owed"}),
+            "method": _shown(self.method),
             "object": "fine_tuning.job",
             "organization_id": "org-local",
             "hyperparameters": self.hyperparameters if self.kind == "supervised" else {},
             "integrations": [],
         }
+
+
+HIDDEN = "(hidden)"
+
+
+def _shown(value: Any) -> Any:
+    """The same without what headers hold, which may be keys."""
+    if isinstance(value, list | tuple):
+        return [_shown(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: dict.fromkeys(inner, HIDDEN)
+        if name == "headers" and isinstance(inner, dict)
+        else _shown(inner)
+        for name, inner in value.items()
+    }
 
 
 class Jobs:

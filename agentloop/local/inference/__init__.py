@@ -3,6 +3,7 @@
     weights   a model folder becomes a model in memory, adapters merged
     dialect   messages and tools become the prompt that this model was trained on, and labels
     reading   what it wrote becomes text, reasoning and tool calls again
+    grammar   what an answer is held to: a schema, calls of a form
     batch     sequences join and leave a running batch; `rows` holds their keys and values
     engine    the thread: models in memory, requests in turn
 

@@ -16,7 +16,7 @@ import torch
 from agentloop.local.inference.attention import Attention
 from agentloop.local.inference.prefixes import WORTH, Beginnings, Prefixes, shared, tokens
 from agentloop.local.inference.rows import Rows
-from agentloop.local.inference.sampling import Sampling, choose
+from agentloop.local.inference.sampling import Odds, Sampling, choose, odds
 
 PREFILL = 2048
 """Prompt tokens computed in one pass, padding included."""
@@ -35,13 +35,19 @@ class Run:
         self.room = room
         self.out: list[int] = []
         self.finish: str | None = None
-        """None while it goes on; then `stop` or `length`."""
+        """None while it goes on; then `stop`, `length`, or `failed`: no token may come next."""
+        self.reused = 0
+        """Tokens of the prompt that had been computed before."""
+        self.odds: list[Odds] = []
+        """Of each token written, where `sampling` says them."""
         self.wanted = tokens(self.prompt)
 
     def take(self, token: int, ends: Collection[int]) -> None:
         """The next token has been chosen; `ends` are those that end a sequence."""
         self.out.append(token)
-        if token in ends:
+        if self.sampling.bound is not None and self.sampling.bound.failure:
+            self.finish = "failed"
+        elif token in ends:
             self.finish = "stop"
         elif len(self.out) >= self.room:
             self.finish = "length"
@@ -118,7 +124,8 @@ class Batch:
         first = len(self.runs)
         starts = []
         for n, run in enumerate(group):
-            starts.append(self._reuse(first + n, run))
+            run.reused = self._reuse(first + n, run)
+            starts.append(run.reused)
         rests = [run.prompt[start:] for run, start in zip(group, starts, strict=True)]
         # Only a run that is alone may be longer than one pass.
         while len(rests[0]) > PREFILL:
@@ -237,7 +244,10 @@ class Batch:
         return logits_BKV[torch.arange(len(chunks)), torch.tensor(at)]
 
     def _choose(self, runs: Sequence[Run], logits_BV: torch.Tensor) -> None:
-        chosen = choose(logits_BV, [run.sampling for run in runs])
+        samplings = [run.sampling for run in runs]
+        chosen = choose(logits_BV, samplings)
+        for n, said in odds(logits_BV, samplings, chosen).items():
+            runs[n].odds.append(said)
         for run, token in zip(runs, chosen, strict=True):
             run.take(token, self._ends)
         for run in [run for run in runs if run.finish is not None]:

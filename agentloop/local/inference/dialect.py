@@ -85,6 +85,34 @@ class Dialect:
         ids = self.encode(text)
         return Prompt(text, ids[: self._learned_end(ids, 0, len(ids))])
 
+    def going_on(
+        self,
+        messages: Messages,
+        tools: Tools,
+        reply: Mapping[str, Any],
+        results: Messages,
+    ) -> list[int]:
+        """What stands between the end of `reply`, as the model wrote it, and its next message.
+
+        Args:
+            results: what came after the reply: its tools' results.
+
+        Raises:
+            RecordError: see `prompt`; or the template writes earlier messages differently when
+                others follow, so that nothing can be put after what the model wrote.
+        """
+        plain = self.plain([*messages, reply, *results])
+        before = self._render(plain[: len(messages)], tools, asks=True)
+        said = self._render(plain[: len(messages) + 1], tools, asks=False)
+        after = self._render(plain, tools, asks=True)
+        if not (said.startswith(before) and after.startswith(said)):
+            raise RecordError(
+                "the model's chat template writes a message differently when others follow it, so "
+                "an episode of several messages cannot be trained on"
+            )
+        own = self.encode(said[len(before) :])
+        return own[self._learned_end(own, 0, len(own)) :] + self.encode(after[len(said) :])
+
     def lessons(self, messages: Messages, tools: Tools = None) -> list[Lesson]:
         """The conversation as training data: what the assistant wrote is learned, ends included.
 

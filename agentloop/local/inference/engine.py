@@ -5,6 +5,7 @@ import os
 import queue
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from agentloop.base.errors import ConfigError
@@ -12,7 +13,9 @@ from agentloop.local.disk.models import Model
 from agentloop.local.inference.dialect import Dialect
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the server answers before that
+    from agentloop.local.inference.grammar import Grammars
     from agentloop.local.inference.lane import Generation, Lane
+    from agentloop.local.inference.sampling import Odds
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +23,8 @@ log = logging.getLogger(__name__)
 class Listener(Protocol):
     """Who asked for a generation. Called on the engine's thread; must not block."""
 
-    def say(self, text: str) -> None:
-        """More of the answer."""
+    def say(self, text: str, odds: "Sequence[Odds]" = ()) -> None:
+        """More of the answer, and the odds of tokens that no earlier piece came with."""
 
     def close(self, finish: str) -> None:
         """The answer is complete: `stop` or `length`."""
@@ -46,6 +49,7 @@ class Engine:
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         """Loaded models, the last used last. Touched by the engine's thread alone."""
         self._dialects: dict[str, Dialect] = {}
+        self._grammars: dict[str, Grammars] = {}
         self._reading = threading.Lock()
         self._ready = threading.Event()
         self._failure: str | None = None
@@ -90,6 +94,17 @@ class Engine:
             if key not in self._dialects:
                 self._dialects[key] = Dialect(model.weights)
             return self._dialects[key]
+
+    def grammars(self, model: Model) -> "Grammars":
+        """What the model can be held to. Takes a second where the vocabulary is large."""
+        from agentloop.local.inference.grammar import Grammars
+
+        dialect = self.dialect(model)
+        key = str(model.weights)
+        with self._reading:
+            if key not in self._grammars:
+                self._grammars[key] = Grammars(dialect)
+            return self._grammars[key]
 
     def submit(self, generation: "Generation") -> None:
         """Generate; the generation's listener hears of it."""

@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Collection, Sequence
 
+from agentloop.base.errors import RecordError
 from agentloop.local.disk.models import Model
 from agentloop.local.inference import weights
 from agentloop.local.inference.batch import Batch, Run
@@ -46,9 +47,15 @@ class Generation(Run):
         self._transcript = transcript
         self._streamed = streamed
         self._unsaid = ""
+        self._told = 0
+        """Tokens whose odds the listener knows."""
 
     def take(self, token: int, ends: Collection[int]) -> None:
         super().take(token, ends)
+        if self.finish == "failed":
+            why = self.sampling.bound.failure if self.sampling.bound else ""
+            self.listener.fail(RecordError(f"the answer cannot go on in its form: {why}"))
+            return
         if token not in ends:
             self._unsaid += self._transcript.add(token)
         if self._transcript.stopped:
@@ -56,8 +63,9 @@ class Generation(Run):
         if self.finish is not None:
             self._unsaid += self._transcript.end()
         if self._unsaid and (self._streamed or self.finish is not None):
-            self.listener.say(self._unsaid)
-            self._unsaid = ""
+            told = len(self.out) - (token in ends)
+            self.listener.say(self._unsaid, self.odds[self._told : told])
+            self._unsaid, self._told = "", told
         if self.finish is not None:
             self.listener.close(self.finish)
 

@@ -6,6 +6,7 @@ times, and an answer is reinforced by how much better it is than the others to t
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from statistics import fmean
 from typing import Any
 
@@ -14,41 +15,55 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from agentloop.base.errors import RecordError
-from agentloop.base.records import Json
+from agentloop.base.records import Complaint, Json
 from agentloop.graders import Grade, Grader
 from agentloop.graders import compile as compiled
 from agentloop.local.inference.dialect import Dialect
+from agentloop.local.inference.grammar import Unkept
 from agentloop.local.queue.checking import not_rendered, too_long
 from agentloop.local.recipes import REINFORCEMENT
 from agentloop.local.training import settings
 from agentloop.local.training.progress import Progress
 from agentloop.local.training.report import Unfit
 from agentloop.local.training.resuming import run
-from agentloop.local.training.rollouts import Item, Rollouts
+from agentloop.local.training.rollouts import STEPS, Item, Rollout, Rollouts
 from agentloop.local.training.task import Task
 from agentloop.local.training.thrift import save_tokens
+from agentloop.local.training.tools import Tools
 
 
 def train(task: Task) -> None:
     """Train and report until the job is done."""
-    grader_spec = task.job.method["reinforcement"]["grader"]
-    with compiled(grader_spec, judges=task.judges) as grader:
-        _train(task, grader)
+    said = task.job.method["reinforcement"]
+    tools = Tools(said.get("tools") or ())
+    with compiled(said["grader"], judges=task.judges) as grader, closing(tools):
+        _train(task, grader, tools)
 
 
-def _train(task: Task, grader: Grader) -> None:
+def _train(task: Task, grader: Grader, tools: Tools) -> None:
     recipe = task.load(REINFORCEMENT)
     items = ask(task.rows("train.jsonl"), task.dialect, param="training_file")
     valid = ask(task.rows("valid.jsonl"), task.dialect, param="validation_file")
+    unoffered(items, tools)
     numbers = settings.reinforcement(task.job.hyperparameters, recipe, len(items))
     method = task.job.method["reinforcement"] | {"hyperparameters": numbers.chosen}
     task.report.progress(method={"type": "reinforcement", "reinforcement": method})
     sequences = numbers.batch_size * numbers.generations
-    longest = max(len(item.prompt.ids) for item in items) + recipe.answer_tokens
+    steps = int(task.job.method["reinforcement"].get("max_episode_steps") or STEPS)
+    written = recipe.answer_tokens * (steps if tools.names else 1)
+    longest = max(len(item.prompt.ids) for item in items) + written
+    longest = min(longest, task.dialect.context)
     at_once, passes = numbers.passes(sequences, longest, recipe)
     rollouts = Rollouts(
-        task.dialect, grader, temperature=recipe.temperature, longest=recipe.answer_tokens
+        task.dialect,
+        grader,
+        temperature=recipe.temperature,
+        longest=recipe.answer_tokens,
+        tools=tools,
+        steps=steps,
+        response_format=task.job.method["reinforcement"].get("response_format"),
     )
+    held(items, rollouts)
     rewards = Rewards(rollouts, items, seed=task.job.seed)
     progress = Progress(task, model=lambda: trainer.model, each_epoch=False, extra=rewards.figures)
     trainer = GRPOTrainer(
@@ -65,9 +80,7 @@ def _train(task: Task, grader: Grader) -> None:
             beta=recipe.kl,
             logging_steps=1,
         ),
-        train_dataset=Dataset.from_list(
-            [{"prompt": item.prompt.text, "row": n} for n, item in enumerate(items)]
-        ),
+        train_dataset=Dataset.from_list([{"prompt": str(n)} for n in range(len(items))]),
         processing_class=task.dialect.tokenizer,
         peft_config=task.adapter(recipe),
         rollout_func=rewards.answer,
@@ -103,38 +116,97 @@ def ask(rows: Sequence[Json], dialect: Dialect, *, param: str) -> list[Item]:
     return items
 
 
+def unoffered(items: Sequence[Item], tools: Tools) -> None:
+    """See that rows offer what is served.
+
+    Raises:
+        Unfit: a tool has a server, and no row offers it.
+    """
+    offered = {tool["function"]["name"] for item in items for tool in item.row.get("tools") or ()}
+    if strangers := sorted(tools.names - offered):
+        raise Unfit(
+            Complaint(
+                "invalid_training_file",
+                f"The tool {strangers[0]!r} has a server, but no row of the training file has it "
+                "among its 'tools', where its schema is what the model sees.",
+                "training_file",
+            )
+        )
+
+
+def held(items: Sequence[Item], rollouts: Rollouts) -> None:
+    """See that answers can be held to what is asked of them.
+
+    Raises:
+        Unfit: a schema has what cannot be kept.
+    """
+    for number, item in enumerate(items, 1):
+        try:
+            rollouts.bound(item)
+        except Unkept as error:
+            in_job = error.place == "schema"
+            where = "'response_format'" if in_job else f"tool {error.place!r} of example {number}"
+            raise Unfit(
+                Complaint(
+                    "invalid_response_format" if in_job else "invalid_training_file",
+                    f"The schema of {where} cannot be kept: {error}",
+                    "method.reinforcement.response_format" if in_job else "training_file",
+                )
+            ) from error
+
+
 class Rewards:
-    """Answers and rewards for the trainer, and what is to be told about the latest step."""
+    """Rollouts and rewards for the trainer, and what is to be told about the latest step."""
 
     def __init__(self, rollouts: Rollouts, items: Sequence[Item], *, seed: int) -> None:
         self._rollouts, self._items, self._seed = rollouts, items, seed
-        self._ids = {item.prompt.text: item.prompt.ids for item in items}
-        self._grades: list[Grade] = []
+        self._played: list[Rollout] = []
+        self._grades: list[Grade | None] = []
         self._seconds = {"sampling": 0.0, "grading": 0.0}
 
     def answer(self, prompts: Sequence[str], trainer: Any) -> Json:
-        """TRL's `rollout_func`."""
+        """TRL's `rollout_func`. A prompt is the number of an item: two may read the same."""
         start = time.perf_counter()
-        prompt_ids = [self._ids[text] for text in prompts]
+        items = [self._items[int(number)] for number in prompts]
         seed = f"{self._seed}/train/{trainer.state.global_step}"
-        answers = self._rollouts.answers(trainer.model, prompt_ids, seed=seed)
+        self._played = self._rollouts.play(trainer.model, items, seed=seed)
         self._seconds["sampling"] = time.perf_counter() - start
-        return {"prompt_ids": prompt_ids, "completion_ids": answers, "logprobs": None}
+        if all(reasons := [one.dropped for one in self._played]):
+            raise Unfit(
+                Complaint(
+                    "tool_server_error",
+                    f"No rollout of a step came to an end; a tool's server failed: {reasons[0]}",
+                    "method.reinforcement.tools",
+                )
+            )
+        return {
+            "prompt_ids": [item.prompt.ids for item in items],
+            "completion_ids": [one.ids for one in self._played],
+            # Of a dropped rollout nothing is learned, nor of what tools returned.
+            "env_mask": [[0] * len(one.ids) if one.dropped else one.own for one in self._played],
+            "logprobs": None,
+        }
 
-    def of(
-        self, *, row: Sequence[int], completion_ids: Sequence[list[int]], **_: Any
-    ) -> list[float]:
-        """TRL's reward function."""
+    def of(self, *, prompts: Sequence[str], **_: Any) -> list[float]:
+        """TRL's reward function. A dropped rollout is worth what the others for its item are, so
+        that these are compared with each other."""
         start = time.perf_counter()
-        asked = [(self._items[n], ids) for n, ids in zip(row, completion_ids, strict=True)]
-        self._grades = self._rollouts.grade(asked)
+        self._grades = self._rollouts.grade(self._played)
         self._seconds["grading"] = time.perf_counter() - start
-        return [grade.reward for grade in self._grades]
+        of_item: dict[str, list[float]] = {}
+        for number, grade in zip(prompts, self._grades, strict=True):
+            if grade is not None:
+                of_item.setdefault(number, []).append(grade.reward)
+        return [
+            fmean(of_item.get(number, [0.0])) if grade is None else grade.reward
+            for number, grade in zip(prompts, self._grades, strict=True)
+        ]
 
     def figures(self) -> Json:
         """What an event says besides the trainer's own figures."""
         return {
-            **summary(self._grades, "train"),
+            **summary([grade for grade in self._grades if grade is not None], "train"),
+            **episodes(self._played, "train"),
             "timing": {"step": {k: round(v, 3) for k, v in self._seconds.items()}},
         }
 
@@ -176,11 +248,11 @@ class Trials(TrainerCallback):  # type: ignore[misc] # transformers has no types
     def _look(self, model: Any) -> Json:
         """The mean reward on the validation file; every time with the same dice."""
         asked = [item for item in self._valid for _ in range(self._numbers.eval_samples)]
-        answers = self._rollouts.answers(
-            model, [item.prompt.ids for item in asked], seed=f"{self._seed}/valid"
-        )
-        grades = self._rollouts.grade(list(zip(asked, answers, strict=True)))
-        figures = summary(grades, "valid")
+        played = self._rollouts.play(model, asked, seed=f"{self._seed}/valid")
+        grades = [grade for grade in self._rollouts.grade(played) if grade is not None]
+        if not grades:  # no server of a tool answers
+            return episodes(played, "valid")
+        figures = {**summary(grades, "valid"), **episodes(played, "valid")}
         return {
             "full_valid_mean_reward": fmean(grade.reward for grade in grades),
             "full_valid_mean_parse_error": fmean(
@@ -207,3 +279,13 @@ def summary(grades: Sequence[Grade], split: str) -> Json:
         },
         f"{split}_grader_errors": {flag: share for flag, share in shares.items() if share},
     }
+
+
+def episodes(rollouts: Sequence[Rollout], split: str) -> Json:
+    """How long episodes were, and how many were dropped, for an event; nothing where no tool was
+    called."""
+    steps = [sum(m["role"] == "assistant" for m in one.messages) for one in rollouts]
+    dropped = sum(one.dropped is not None for one in rollouts)
+    if max(steps, default=1) < 2 and not dropped:
+        return {}
+    return {f"{split}_episode_steps_mean": fmean(steps), f"{split}_rollouts_dropped": dropped}

@@ -54,7 +54,7 @@ class Task:
             models=Path(assignment["models"]),
             report=report,
             save_every=float(assignment["save_every"]),
-            judges=OwnJudges.of(assignment["judges"]),
+            judges=OwnJudges.of(told) if (told := assignment.get("judges")) else None,
         )
 
     def load(self, recipes: Mapping[int, R]) -> R:

@@ -8,6 +8,7 @@ import typer
 
 from agentloop import __version__
 from agentloop.ui.cli import (
+    calibration,
     data,
     demo,
     doctor,
@@ -16,6 +17,7 @@ from agentloop.ui.cli import (
     local,
     release,
     store,
+    tools,
     traces,
     tuning,
 )
@@ -59,6 +61,7 @@ app.add_typer(store.store, name="store")
 app.command()(learning.advise)
 app.command()(learning.harvest)
 app.add_typer(data.data, name="data")
+learning.grader.command()(calibration.calibrate)
 app.add_typer(learning.grader, name="grader")
 app.command()(tuning.tune)
 app.add_typer(tuning.jobs, name="jobs")
@@ -69,3 +72,4 @@ app.command()(release.rollback)
 app.add_typer(release.trial, name="trial")
 app.command()(lineage.erase)
 app.add_typer(local.local, name="local")
+app.add_typer(tools.tools, name="tools")
