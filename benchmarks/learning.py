@@ -328,7 +328,7 @@ def _overhead(file: Path, rounds: int, epochs: int | str) -> Json:
     for _ in range(rounds):
         for name, told in took.items():
             command = [sys.executable, "-m", "benchmarks.trainers", name, str(file), str(epochs)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            done = subprocess.run(command, check=True, capture_output=True)
             told.append(json.loads(done.stdout))
     middle: Json = {
         name: {

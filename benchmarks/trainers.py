@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def timed(trainer: str, rows: Path, epochs: int | str) -> Json:
 
 if __name__ == "__main__":
     os.environ |= {name: os.environ.get(name, value) for name, value in QUIET.items()}
-    says, sys.stdout = sys.stdout, sys.stderr  # TRL prints the figures of its steps
     _trainer, _rows, _epochs = sys.argv[1:]
-    _told = timed(_trainer, Path(_rows), int(_epochs) if _epochs.isdigit() else _epochs)
-    says.write(json.dumps(_told) + "\n")
+    with redirect_stdout(sys.stderr):  # TRL prints the figures of its steps
+        _told = timed(_trainer, Path(_rows), int(_epochs) if _epochs.isdigit() else _epochs)
+    print(json.dumps(_told))
