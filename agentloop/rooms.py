@@ -31,7 +31,6 @@ from agentloop.base.store import (
     Fork,
     InLedger,
     Live,
-    RowLine,
     Serving,
     Spans,
     Store,
@@ -40,7 +39,7 @@ from agentloop.base.store import (
     compare,
     recover,
 )
-from agentloop.harvest import SIDES, Branch, Cleaning, Condition, Folder, Harvest, Redactor
+from agentloop.harvest import Branch, Cleaning, Condition, Folder, Harvest, Redactor
 from agentloop.trials import Versions
 
 if TYPE_CHECKING:
@@ -284,9 +283,7 @@ class Rooms:
             parent=parent,
         )
         try:
-            lines = (line for side in SIDES for line in made.lines(side))
-            rows = (RowLine(line.record, line.sha256, line.traces) for line in lines)
-            self.ledger.put_rows(made.manifest, rows, made.refused(), as_of=as_of)
+            self.ledger.put_rows(made.manifest, made.rows(), made.refused(), as_of=as_of)
         except BaseException:
             made.close()
             raise

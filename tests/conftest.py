@@ -2,8 +2,9 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ import sqlalchemy
 
 from agentloop.base.store import Store
 from tests import postgres
+from tests.graders.servers import Scripted
 
 os.environ.pop("OPENAI_API_KEY", None)
 for name in [name for name in os.environ if name.startswith("AGENTLOOP_")]:
@@ -89,3 +91,17 @@ def store(url: str) -> Iterator[Store]:
     """An empty store, once in each kind of database."""
     with Store(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., Scripted]]:
+    """Start a server on loopback that answers as a function says."""
+    servers: list[Scripted] = []
+
+    def start(answer: Callable[..., Any]) -> Scripted:
+        servers.append(Scripted(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

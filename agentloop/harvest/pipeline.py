@@ -36,6 +36,7 @@ from agentloop.base.records import (
 from agentloop.base.records.dataset import Noted
 from agentloop.base.records.masses import in_masses
 from agentloop.base.records.message import verbatim
+from agentloop.base.store import RowLine
 from agentloop.harvest.balance import Balance, Cap
 from agentloop.harvest.rewards import grader
 from agentloop.harvest.rows import Cleaning, Draft, draft
@@ -346,6 +347,12 @@ class Harvest:
     def lines(self, split: str) -> Iterator[Line]:
         """The rows of `train` or `valid`, in order."""
         return iter(self._sides[split])
+
+    def rows(self) -> Iterator[RowLine]:
+        """The same as the ledger takes them, those that train first."""
+        for side in SIDES:
+            for line in self.lines(side):
+                yield RowLine(line.record, line.sha256, line.traces)
 
     def refused(self) -> Iterator[Refused]:
         """What gave no row, in order."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from agentloop import harvest
 from agentloop.base.records import Json, Recipe, Refused
 from agentloop.base.records.masses import in_masses
-from agentloop.base.store import Ledger, RowLine
-from agentloop.harvest import SIDES, Draft
+from agentloop.base.store import Ledger
+from agentloop.harvest import Draft
 from agentloop.scale.drafts import Named, cleaning, condition
 from agentloop.scale.parts import Part, StoreParts, close
 
@@ -48,9 +48,7 @@ def run_here(
             traces_read=source.count(),
         ) as made,
     ):
-        lines = (line for side in SIDES for line in made.lines(side))
-        rows = (RowLine(line.record, line.sha256, line.traces) for line in lines)
-        ledger.put_rows(made.manifest, rows, made.refused(), as_of=as_of)
+        ledger.put_rows(made.manifest, made.rows(), made.refused(), as_of=as_of)
         harvest.write(made, folder)
         close()
         return made.manifest

@@ -13,11 +13,8 @@ from agentloop.feedback import opinion
 from agentloop.graders.templates import Template
 from agentloop.loop import AgentLoop
 from tests.capture import taubench
-from tests.graders.conftest import scripted
 from tests.graders.servers import judged
 from tests.makers import real
-
-__all__ = ["scripted"]
 
 
 @pytest.fixture

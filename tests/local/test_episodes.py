@@ -12,25 +12,11 @@ from agentloop.local.inference.dialect import Dialect
 from agentloop.local.training.rollouts import Item, Rollouts
 from agentloop.local.training.tools import Asked, Tools
 from tests.graders.makers import string_check
-from tests.graders.servers import Scripted
 from tests.local.parrot import ORDER, SYSTEM, TOOLS, result, says, user
 from tests.local.serving import events, finished, upload
 
 ROW = {"messages": ORDER[:2], "tools": TOOLS, "label": "It is shipped."}
 CALL = {"id": "call_9", "type": "function", "function": {"name": "get_order", "arguments": "{}"}}
-
-
-@pytest.fixture
-def scripted():
-    servers = []
-
-    def start(answer):
-        servers.append(Scripted(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from agentloop.base.errors import AgentloopError, ConfigError, RecordError
 from agentloop.base.records import Json
@@ -89,6 +90,33 @@ async def prepared(order: Order, model: Model, engine: Engine) -> "Answer":
     return answer
 
 
+class Teller(Protocol):
+    """Says an answer in the words of one API."""
+
+    def stream(self, first: Heard) -> AsyncIterator[str]:
+        """As server-sent events; `first` has been heard."""
+
+    async def whole(self, first: Heard, request: Request) -> Json:
+        """As one object."""
+
+
+async def answered(
+    answer: "Answer", told: Teller, engine: Engine, request: Request, *, streamed: bool | None
+) -> Response:
+    """Have the answer generated, and say it. A client that goes away ends it."""
+    answer.begin(engine)
+    try:
+        first = await answer.heard_unless_left(request)
+        if streamed:
+            return StreamingResponse(told.stream(first), media_type="text/event-stream")
+        return JSONResponse(await told.whole(first, request))
+    except BaseException as error:
+        answer.cancel()
+        if isinstance(error, Left):
+            return Response(status_code=499)  # nobody reads it
+        raise
+
+
 def _held(order: Order) -> bool:
     strict = any(tool["function"].get("strict") for tool in order.tools)
     return bool(order.tools) and (strict or order.parallel is False or order.allowed is not None)
@@ -116,17 +144,10 @@ class Answer:
         Raises:
             WireError: that cannot be done.
         """
-        from agentloop.local.inference.grammar import Function, Unkept, Wish
+        from agentloop.local.inference.grammar import Unkept, Wish
 
         order = self._order
-        functions = [
-            Function(
-                tool["function"]["name"],
-                tool["function"].get("parameters") or {},
-                bool(tool["function"].get("strict")),
-            )
-            for tool in order.tools
-        ]
+        functions = Wish.of(None, order.tools).functions
         allowed = order.allowed
         wish = Wish(
             schema=order.schema,

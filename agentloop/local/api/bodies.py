@@ -1,9 +1,17 @@
 """What may be asked of jobs and graders. What is not here is refused, never ignored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from agentloop.base.records import Json
@@ -99,6 +107,26 @@ class Dpo(Body):
     """`method.dpo`."""
 
     hyperparameters: DpoNumbers = DpoNumbers()
+
+
+Neutral = Mapping[str, tuple[Sequence[object], str]]
+"""Parameter -> the values that it may have beside null, and why there are no others."""
+
+
+def neutral(known: Neutral) -> Callable[[Any, ValidationInfo], Any]:
+    """A validator of fields that refuses, by name, what would have no effect."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        allowed, why = known[info.field_name or ""]
+        if value is None or value in allowed:
+            return value
+        raise PydanticCustomError(
+            "wire:unsupported_value",
+            "Unsupported value: '{name}' does not support {value} on this server; {why}.",
+            {"name": info.field_name, "value": repr(value), "why": why},
+        )
+
+    return check
 
 
 class JsonSchema(Body):

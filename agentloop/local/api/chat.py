@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Sequence
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response
 
 from agentloop.base.records import Json
-from agentloop.local.api.answering import Answer, Left, event, prepared
+from agentloop.local.api.answering import Answer, answered, event, prepared
 from agentloop.local.api.chat_body import ChatBody
 from agentloop.local.api.listening import Heard
 from agentloop.local.api.models import known
@@ -27,17 +27,7 @@ def router(models: Models, engine: Engine) -> APIRouter:
         model = known(models, body.model)
         answer = await prepared(body.order, model, engine)
         told = Completion(body, model, answer)
-        answer.begin(engine)
-        try:
-            first = await answer.heard_unless_left(request)
-            if body.stream:
-                return StreamingResponse(told.stream(first), media_type="text/event-stream")
-            return JSONResponse(await told.whole(first, request))
-        except BaseException as error:
-            answer.cancel()
-            if isinstance(error, Left):
-                return Response(status_code=499)  # nobody reads it
-            raise
+        return await answered(answer, told, engine, request, streamed=body.stream)
 
     return paths
 

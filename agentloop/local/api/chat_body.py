@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from agentloop.base.records import Json
 from agentloop.local.api.answering import Order
-from agentloop.local.api.bodies import Body, ResponseFormat
+from agentloop.local.api.bodies import Body, Neutral, ResponseFormat, neutral
 
 
 class Loose(BaseModel):
@@ -180,7 +180,7 @@ def known_tools(choice: Choice, names: Sequence[str]) -> None:
 
 _PENALTY = "there are no penalties"
 
-NEUTRAL: dict[str, tuple[list[object], str]] = {
+NEUTRAL: Neutral = {
     "store": ([False], "completions are not stored"),
     "service_tier": (["auto", "default"], "there is one tier"),
     "modalities": ([["text"]], "answers are text"),
@@ -240,17 +240,7 @@ class ChatBody(Body):
     reasoning_effort: Any = None
     verbosity: Any = None
 
-    @field_validator(*NEUTRAL)
-    @classmethod
-    def _neutral(cls, value: Any, info: ValidationInfo) -> Any:
-        allowed, why = NEUTRAL[info.field_name or ""]
-        if value is None or value in allowed:
-            return value
-        raise PydanticCustomError(
-            "wire:unsupported_value",
-            "Unsupported value: '{name}' does not support {value} on this server; {why}.",
-            {"name": info.field_name, "value": repr(value), "why": why},
-        )
+    _neutral = field_validator(*NEUTRAL)(neutral(NEUTRAL))
 
     @field_validator("tool_choice")
     @classmethod

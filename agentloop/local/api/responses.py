@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response
 
 from agentloop.base.records import Json
-from agentloop.local.api.answering import Answer, Left, event, prepared
+from agentloop.local.api.answering import Answer, answered, event, prepared
 from agentloop.local.api.listening import Heard
 from agentloop.local.api.models import known
 from agentloop.local.api.refusals import WireError
@@ -75,17 +75,7 @@ def router(models: Models, engine: Engine) -> APIRouter:
         before = _before(memory, body)
         answer = await prepared(body.order(before), model, engine)
         told = Telling(body, model.id, answer, memory, before)
-        answer.begin(engine)
-        try:
-            first = await answer.heard_unless_left(request)
-            if body.stream:
-                return StreamingResponse(told.stream(first), media_type="text/event-stream")
-            return JSONResponse(await told.whole(first, request))
-        except BaseException as error:
-            answer.cancel()
-            if isinstance(error, Left):
-                return Response(status_code=499)  # nobody reads it
-            raise
+        return await answered(answer, told, engine, request, streamed=body.stream)
 
     @paths.get("/v1/responses/{id}")
     async def retrieve(id: str) -> Json:

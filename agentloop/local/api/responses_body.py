@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from agentloop.base.records import Json
 from agentloop.local.api.answering import Order
-from agentloop.local.api.bodies import Body
+from agentloop.local.api.bodies import Body, Neutral, neutral
 from agentloop.local.api.chat_body import known_tools, tool_choice
 
 ODDS = "message.output_text.logprobs"
 
-NEUTRAL: dict[str, tuple[list[object], str]] = {
+NEUTRAL: Neutral = {
     "background": ([False], "answers are waited for"),
     "conversation": ([], "conversations are not kept apart; use 'previous_response_id'"),
     "max_tool_calls": ([], "there are no tools of the server's own"),
@@ -219,17 +219,7 @@ class ResponseBody(Body):
     service_tier: Any = None
     truncation: Any = None
 
-    @field_validator(*NEUTRAL)
-    @classmethod
-    def _neutral(cls, value: Any, info: ValidationInfo) -> Any:
-        allowed, why = NEUTRAL[info.field_name or ""]
-        if value is None or value in allowed:
-            return value
-        raise PydanticCustomError(
-            "wire:unsupported_value",
-            "Unsupported value: '{name}' does not support {value} on this server; {why}.",
-            {"name": info.field_name, "value": repr(value), "why": why},
-        )
+    _neutral = field_validator(*NEUTRAL)(neutral(NEUTRAL))
 
     @field_validator("input")
     @classmethod
