@@ -31,7 +31,7 @@ MARK = ".agentloop-demo"
 
 def demo(
     fast: Annotated[
-        bool, typer.Option("--fast", help="Less of everything; 2 to 3 minutes.")
+        bool, typer.Option("--fast", help="Less of everything; 2 to 4 minutes.")
     ] = False,
     folder: Annotated[
         Path, typer.Option("--out", help="Where store, rows and models go; begun anew.")
